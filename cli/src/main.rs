@@ -1,0 +1,3 @@
+//! The `sandgate` command.
+
+fn main() {}

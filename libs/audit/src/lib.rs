@@ -1,0 +1,1 @@
+//! Records of decisions: hash-chained, in local segments that survive the process.

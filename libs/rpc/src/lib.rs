@@ -1,0 +1,1 @@
+//! How every service of the mesh serves and calls: layers, deadlines, identities, faults, shutdown.

@@ -1,0 +1,1 @@
+//! What gate, token and sandboxd must agree on: claims, verification, tickets, links.

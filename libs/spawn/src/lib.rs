@@ -1,0 +1,1 @@
+//! Process set-up that needs unsafe, alone: namespaces, limits, filters, terminals.

@@ -1,0 +1,1 @@
+//! Traces, metrics and logs, by the names that the whole mesh shares.

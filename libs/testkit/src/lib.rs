@@ -1,0 +1,1 @@
+//! What tests share: a clock to move, a fresh database, services joined without ports, captured events.

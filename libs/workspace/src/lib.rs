@@ -1,0 +1,1 @@
+//! What sandboxd and storage-sync must agree on: manifests, chunks, safe tree walks.

@@ -1,0 +1,1 @@
+//! The sandbox's own daemon: keeper and runner.

@@ -1,0 +1,1 @@
+//! Stories across services, on the real binaries.
