@@ -1,1 +1,3 @@
 //! The sandbox's own daemon: keeper and runner.
+
+pub mod keeper;

@@ -1,0 +1,9 @@
+//! The keeper: the half of sandboxd that holds proof, keys and tokens, outside of the sandbox.
+//!
+//! It holds the socket to the gate and the sandbox's local listener, decides what the runner does, and
+//! treats the runner as it would the agent: a runner can lie about its own files and processes, and about
+//! nothing else. One thread, no state on disk.
+
+pub mod pipe;
+pub mod ring;
+pub mod table;

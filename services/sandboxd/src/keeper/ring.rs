@@ -1,0 +1,333 @@
+//! What processes have written, kept for readers that come later.
+//!
+//! Each process has a ring of at most [`PROCESS_MAX_BYTES`], all of a sandbox together at most
+//! [`SANDBOX_MAX_BYTES`]. While a reader is attached, nothing that it has not read is lost: the ring says
+//! that it has no room, and its process waits. Without a reader the oldest bytes go. Both streams of a
+//! process are counted over together. Everything here is pure: whoever moves bytes holds the lock, asks,
+//! and waits elsewhere.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+#[cfg(test)]
+mod tests;
+
+/// The most that one process keeps.
+pub const PROCESS_MAX_BYTES: usize = 1024 * 1024;
+/// The most that all processes of a sandbox keep.
+pub const SANDBOX_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The most rings at a time; the process table asks for no more.
+pub const RINGS_MAX: usize = 192;
+/// What every ring may hold whatever the others do, so that no reader who sleeps stops another's process.
+const RESERVED_BYTES: usize = 4 * 1024;
+/// What the rings may hold beyond their reserves.
+const SHARED_MAX_BYTES: usize = SANDBOX_MAX_BYTES - RINGS_MAX * RESERVED_BYTES;
+/// What a change of stream costs: a process that alternates byte by byte pays for its runs too.
+const RUN_BYTES: usize = size_of::<Run>();
+/// The longest piece that a reader gets: a message of `ProcessService`.
+pub const PIECE_MAX_BYTES: usize = 64 * 1024;
+/// In such steps a ring's memory grows, so that a quiet process holds little.
+const GROW_BYTES: usize = 16 * 1024;
+
+/// Which stream of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output, or the terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Names a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RingKey(u64);
+
+/// Names a reader of a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReaderKey(u64);
+
+/// A piece of output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Which stream wrote it.
+    pub stream: Stream,
+    /// The offset of its first byte.
+    pub offset: u64,
+    /// Its bytes, at least one.
+    pub data: Bytes,
+}
+
+/// That older output was asked for than is kept, or output that was never written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("output is kept from offset {first} to {end}")]
+pub struct NotKept {
+    /// The first offset that is kept.
+    pub first: u64,
+    /// The offset behind the last byte written.
+    pub end: u64,
+}
+
+/// Consecutive bytes of one stream, up to where the next run begins.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    start: u64,
+    stream: Stream,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    bytes: VecDeque<u8>,
+    runs: VecDeque<Run>,
+    /// The offset of the first byte that is kept.
+    first: u64,
+    /// The offset of the next byte that each reader wants.
+    readers: BTreeMap<ReaderKey, u64>,
+}
+
+/// All rings of a sandbox.
+#[derive(Debug, Default)]
+pub struct Rings {
+    rings: BTreeMap<RingKey, Ring>,
+    next_key: u64,
+}
+
+// === impl Ring ===
+
+impl Ring {
+    fn end(&self) -> u64 {
+        self.first + self.bytes.len() as u64
+    }
+
+    fn cost(&self) -> usize {
+        self.bytes.len() + self.runs.len() * RUN_BYTES
+    }
+
+    fn shared(&self) -> usize {
+        self.cost().saturating_sub(RESERVED_BYTES)
+    }
+
+    /// The offset before which nobody who is attached needs anything.
+    fn needed_from(&self) -> u64 {
+        self.readers
+            .values()
+            .copied()
+            .min()
+            .unwrap_or_else(|| self.end())
+    }
+
+    /// How many bytes may go.
+    fn evictable(&self) -> usize {
+        usize::try_from(self.needed_from() - self.first).unwrap_or(usize::MAX)
+    }
+
+    /// What would stay after everything that may go went.
+    fn fixed(&self) -> usize {
+        let needed = self.needed_from();
+        if needed == self.end() {
+            return 0;
+        }
+        let gone = self
+            .runs
+            .partition_point(|run| run.start <= needed)
+            .saturating_sub(1);
+        self.bytes.len() - self.evictable() + (self.runs.len() - gone) * RUN_BYTES
+    }
+
+    /// Forgets `count` of the oldest bytes.
+    fn evict(&mut self, count: usize) {
+        self.bytes.drain(..count);
+        self.first += count as u64;
+        if self.bytes.is_empty() {
+            self.bytes = VecDeque::new();
+            self.runs = VecDeque::new();
+            return;
+        }
+        let gone = self
+            .runs
+            .partition_point(|run| run.start <= self.first)
+            .saturating_sub(1);
+        self.runs.drain(..gone);
+    }
+
+    /// Evicts until `wanted` of its cost is freed or nothing evictable is left.
+    fn free(&mut self, wanted: usize) {
+        let count = self.evictable().min(wanted);
+        if count > 0 {
+            self.evict(count);
+        }
+    }
+
+    fn push(&mut self, stream: Stream, data: &[u8]) {
+        if self.runs.back().is_none_or(|run| run.stream != stream) {
+            self.runs.push_back(Run {
+                start: self.end(),
+                stream,
+            });
+        }
+        let needed = self.bytes.len() + data.len();
+        if needed > self.bytes.capacity() {
+            let rounded = needed.next_multiple_of(GROW_BYTES);
+            self.bytes.reserve_exact(rounded - self.bytes.len());
+        }
+        self.bytes.extend(data);
+    }
+
+    fn piece(&self, offset: u64) -> Option<Piece> {
+        let start = usize::try_from(offset.checked_sub(self.first)?).ok()?;
+        if start >= self.bytes.len() {
+            return None;
+        }
+        let behind = self.runs.partition_point(|run| run.start <= offset);
+        let run = self.runs.get(behind.checked_sub(1)?)?;
+        let run_end = self.runs.get(behind).map_or(self.end(), |next| next.start);
+        let length = usize::try_from(run_end - offset)
+            .unwrap_or(usize::MAX)
+            .min(PIECE_MAX_BYTES);
+        let data: Vec<u8> = self.bytes.range(start..start + length).copied().collect();
+        Some(Piece {
+            stream: run.stream,
+            offset,
+            data: Bytes::from(data),
+        })
+    }
+}
+
+// === impl Rings ===
+
+impl Rings {
+    /// Makes a ring for a process.
+    pub fn open(&mut self) -> RingKey {
+        let key = RingKey(self.fresh());
+        self.rings.insert(key, Ring::default());
+        key
+    }
+
+    /// Forgets a ring and all that it kept.
+    pub fn close(&mut self, key: RingKey) {
+        self.rings.remove(&key);
+    }
+
+    /// Attaches a reader that wants what comes from `offset` on.
+    ///
+    /// # Errors
+    /// [`NotKept`], when that was evicted already or lies behind what was written.
+    pub fn attach(&mut self, key: RingKey, offset: u64) -> Result<ReaderKey, NotKept> {
+        let reader = ReaderKey(self.fresh());
+        let Some(ring) = self.rings.get_mut(&key) else {
+            return Err(NotKept { first: 0, end: 0 });
+        };
+        if offset < ring.first || offset > ring.end() {
+            return Err(NotKept {
+                first: ring.first,
+                end: ring.end(),
+            });
+        }
+        ring.readers.insert(reader, offset);
+        Ok(reader)
+    }
+
+    /// Detaches a reader; what only it still wanted may go.
+    pub fn detach(&mut self, key: RingKey, reader: ReaderKey) {
+        if let Some(ring) = self.rings.get_mut(&key) {
+            ring.readers.remove(&reader);
+        }
+    }
+
+    /// How many bytes of `stream` the ring takes now, at most [`PIECE_MAX_BYTES`]. Zero means: wait until a
+    /// reader has read or left.
+    pub fn room(&self, key: RingKey) -> usize {
+        let Some(ring) = self.rings.get(&key) else {
+            return 0;
+        };
+        let fixed = ring.fixed();
+        let others: usize = self
+            .rings
+            .iter()
+            .filter(|(other, _)| **other != key)
+            .map(|(_, ring)| ring.fixed().saturating_sub(RESERVED_BYTES))
+            .sum();
+        let shared = SHARED_MAX_BYTES.saturating_sub(others);
+        let allowed = PROCESS_MAX_BYTES.min(RESERVED_BYTES + shared);
+        // A push may begin a new run; its cost is set aside.
+        allowed
+            .saturating_sub(fixed + RUN_BYTES)
+            .min(PIECE_MAX_BYTES)
+    }
+
+    /// Keeps `data`, of which there are at most [`Self::room`] bytes. Makes room by what nobody attached
+    /// needs: the ring's own oldest bytes when it is full, else those of the ring that keeps most.
+    pub fn push(&mut self, key: RingKey, stream: Stream, data: &[u8]) {
+        let Some(ring) = self.rings.get_mut(&key) else {
+            return;
+        };
+        if data.is_empty() {
+            return;
+        }
+        let cost = data.len() + RUN_BYTES;
+        ring.free((ring.cost() + cost).saturating_sub(PROCESS_MAX_BYTES));
+        let after = (ring.cost() + cost).saturating_sub(RESERVED_BYTES);
+        let gained = after.saturating_sub(ring.shared());
+        self.free_shared(gained);
+        if let Some(ring) = self.rings.get_mut(&key) {
+            ring.push(stream, data);
+        }
+    }
+
+    /// Frees shared room until `gained` more fits.
+    fn free_shared(&mut self, gained: usize) {
+        loop {
+            let shared: usize = self.rings.values().map(Ring::shared).sum();
+            let over = (shared + gained).saturating_sub(SHARED_MAX_BYTES);
+            if over == 0 {
+                return;
+            }
+            let largest = self
+                .rings
+                .values_mut()
+                .filter(|ring| ring.shared() > 0 && ring.evictable() > 0)
+                .max_by_key(|ring| ring.shared());
+            let Some(ring) = largest else { return };
+            let wanted = over.min(ring.shared());
+            ring.free(wanted);
+        }
+    }
+
+    /// The next piece for a reader, without taking it.
+    pub fn peek(&self, key: RingKey, reader: ReaderKey) -> Option<Piece> {
+        let ring = self.rings.get(&key)?;
+        ring.piece(*ring.readers.get(&reader)?)
+    }
+
+    /// The next piece for a reader, which has then read it.
+    pub fn read(&mut self, key: RingKey, reader: ReaderKey) -> Option<Piece> {
+        let piece = self.peek(key, reader)?;
+        let position = self.rings.get_mut(&key)?.readers.get_mut(&reader)?;
+        *position += piece.data.len() as u64;
+        Some(piece)
+    }
+
+    /// How much the process wrote in all.
+    pub fn written(&self, key: RingKey) -> u64 {
+        self.rings.get(&key).map_or(0, Ring::end)
+    }
+
+    /// The last `count` bytes that are kept, of both streams as they came.
+    pub fn tail(&self, key: RingKey, count: usize) -> Vec<u8> {
+        let Some(ring) = self.rings.get(&key) else {
+            return Vec::new();
+        };
+        let skip = ring.bytes.len().saturating_sub(count);
+        ring.bytes.range(skip..).copied().collect()
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    #[cfg(test)]
+    fn cost(&self) -> usize {
+        self.rings.values().map(Ring::cost).sum()
+    }
+}

@@ -1,0 +1,199 @@
+//! The processes that were started here: all that run, and the last that ended.
+//!
+//! A handle is random, so that it cannot be guessed, and is compared in constant time. The table decides
+//! who is forgotten when; it starts and ends nothing.
+
+use std::sync::Arc;
+
+use rand::CryptoRng;
+use sandgate_types::LinkId;
+use subtle::ConstantTimeEq as _;
+
+/// The most processes of this service that run at a time. What they start themselves is bounded by the
+/// sandbox's own limit on processes.
+pub const RUNNING_MAX: usize = 128;
+/// How many that ended are remembered.
+pub const ENDED_MAX: usize = 64;
+
+const _: () = assert!(
+    RUNNING_MAX + ENDED_MAX <= super::ring::RINGS_MAX,
+    "each process that is remembered has a ring"
+);
+
+/// That as many processes run as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{RUNNING_MAX} processes run already")]
+pub struct Crowded;
+
+/// The table. Entries are shared with whoever streams from them, so forgetting one ends nobody's stream.
+#[derive(Debug)]
+pub struct Table<T> {
+    /// In order of start.
+    entries: Vec<Entry<T>>,
+    ends: u64,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    id: LinkId,
+    value: Arc<T>,
+    /// The how-manieth to end; absent while it runs.
+    ended: Option<u64>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            ends: 0,
+        }
+    }
+}
+
+impl<T> Table<T> {
+    /// Whether one more may start.
+    ///
+    /// # Errors
+    /// [`Crowded`], when [`RUNNING_MAX`] run.
+    pub fn admit(&self) -> Result<(), Crowded> {
+        let running = self
+            .entries
+            .iter()
+            .filter(|entry| entry.ended.is_none())
+            .count();
+        if running < RUNNING_MAX {
+            Ok(())
+        } else {
+            Err(Crowded)
+        }
+    }
+
+    /// Enters a process that was started, under a new handle.
+    pub fn enter<R: CryptoRng + ?Sized>(&mut self, value: Arc<T>, rng: &mut R) -> LinkId {
+        let id = LinkId::random(rng);
+        self.entries.push(Entry {
+            id: id.clone(),
+            value,
+            ended: None,
+        });
+        id
+    }
+
+    /// Notes that a process ended, and answers the one that is forgotten for it, if any.
+    pub fn end(&mut self, id: &LinkId) -> Option<Arc<T>> {
+        let order = self.ends;
+        let entry = self
+            .entries
+            .iter_mut()
+            .find(|entry| entry.id == *id && entry.ended.is_none())?;
+        entry.ended = Some(order);
+        self.ends += 1;
+        let ended = self
+            .entries
+            .iter()
+            .filter(|entry| entry.ended.is_some())
+            .count();
+        if ended <= ENDED_MAX {
+            return None;
+        }
+        let (oldest, _) = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter_map(|(index, entry)| Some((index, entry.ended?)))
+            .min_by_key(|(_, order)| *order)?;
+        Some(self.entries.remove(oldest).value)
+    }
+
+    /// The process with this handle. Looks at every entry, so that time tells nothing about near misses.
+    pub fn find(&self, id: &str) -> Option<Arc<T>> {
+        let mut found = None;
+        for entry in &self.entries {
+            if bool::from(entry.id.as_str().as_bytes().ct_eq(id.as_bytes())) {
+                found = Some(Arc::clone(&entry.value));
+            }
+        }
+        found
+    }
+
+    /// All of them with their handles, newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = (&LinkId, &Arc<T>)> {
+        self.entries
+            .iter()
+            .rev()
+            .map(|entry| (&entry.id, &entry.value))
+    }
+
+    /// Those that run.
+    pub fn running(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.ended.is_none())
+            .map(|entry| &entry.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[test]
+    fn the_last_64_that_ended_are_remembered_and_no_more() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let mut table = Table::default();
+        let ids: Vec<LinkId> = (0..100)
+            .map(|number| table.enter(Arc::new(number), &mut rng))
+            .collect();
+        let forgotten: Vec<i32> = ids
+            .iter()
+            .filter_map(|id| table.end(id))
+            .map(|value| *value)
+            .collect();
+        assert_eq!(forgotten, (0..36).collect::<Vec<_>>());
+        assert!(table.find(ids[35].as_str()).is_none());
+        assert!(table.find(ids[36].as_str()).is_some());
+        assert_eq!(table.newest_first().count(), ENDED_MAX);
+    }
+
+    #[test]
+    fn a_handle_that_was_never_given_finds_nothing() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let mut table = Table::default();
+        let id = table.enter(Arc::new(()), &mut rng);
+        assert!(table.find("").is_none());
+        assert!(table.find(&id.as_str()[..25]).is_none());
+        assert!(table.find(id.as_str()).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn who_runs_is_never_forgotten(ends in proptest::collection::vec((any::<bool>(), 0usize..128), 0..400)) {
+            let mut rng = StdRng::seed_from_u64(7);
+            let mut table: Table<u64> = Table::default();
+            let mut running: Vec<LinkId> = Vec::new();
+            let mut number = 0;
+            for (start, which) in ends {
+                if start {
+                    match table.admit() {
+                        Ok(()) => {
+                            number += 1;
+                            running.push(table.enter(Arc::new(number), &mut rng));
+                        }
+                        Err(Crowded) => prop_assert_eq!(running.len(), RUNNING_MAX),
+                    }
+                } else if !running.is_empty() {
+                    let id = running.swap_remove(which % running.len());
+                    table.end(&id);
+                    prop_assert!(table.find(id.as_str()).is_some(), "the newest end is remembered");
+                }
+                prop_assert!(running.iter().all(|id| table.find(id.as_str()).is_some()));
+                prop_assert_eq!(table.running().count(), running.len());
+                prop_assert!(table.newest_first().count() <= running.len() + ENDED_MAX);
+            }
+        }
+    }
+}
