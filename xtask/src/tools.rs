@@ -1,96 +1,194 @@
-//! Tools that the chores need and a fresh machine lacks. Each is kept in the user's cache, by its version.
+//! Tools that a fresh machine lacks, installed once per version into the user's cache.
+//!
+//! Every version is pinned here. A folder counts as installed only once its mark is written, after the
+//! installer ended well, so that an interrupted run installs again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
-use crate::config;
-use crate::stage::run;
+use crate::command::{self, program};
+use crate::machine::Machine;
 
-/// buf lints the protos; a Go program.
-const BUF: &str = "github.com/bufbuild/buf/cmd/buf@v1.75.0";
-/// grpcurl is what people debug with; the stories use it as they would.
-const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4";
-/// What a Python client needs.
-const PYTHON_PACKAGES: [&str; 2] = ["grpcio-tools==1.81.1", "grpcio-status==1.81.1"];
-/// Bans, licences and sources of dependencies.
-const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
-/// Dependencies that nothing uses.
-const CARGO_MACHETE: (&str, &str) = ("cargo-machete", "0.9.2");
+const BUF: &str = "1.75.0";
+const CARGO_DENY: &str = "0.20.2";
+const CARGO_MACHETE: &str = "0.9.2";
+const GRPCIO: &str = "1.85.1";
+const GRPCURL: &str = "v1.9.4";
+const HELM: &str = "v3.22.0";
 
-/// buf, installed when it is missing.
-pub(crate) fn buf() -> anyhow::Result<PathBuf> {
-    go_tool(BUF)
+/// The tools of this machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tools<'a> {
+    machine: &'a Machine,
+    /// What an installer may take.
+    left: Duration,
 }
 
-/// grpcurl, installed when it is missing.
-pub(crate) fn grpcurl() -> anyhow::Result<PathBuf> {
-    go_tool(GRPCURL)
-}
+impl<'a> Tools<'a> {
+    pub(crate) fn new(machine: &'a Machine, left: Duration) -> Self {
+        Self { machine, left }
+    }
 
-/// cargo-deny, installed when it is missing.
-pub(crate) fn cargo_deny() -> anyhow::Result<PathBuf> {
-    cargo_tool(CARGO_DENY)
-}
+    pub(crate) fn cargo_deny(&self) -> anyhow::Result<PathBuf> {
+        self.cargo_install("cargo-deny", CARGO_DENY)
+    }
 
-/// cargo-machete, installed when it is missing.
-pub(crate) fn cargo_machete() -> anyhow::Result<PathBuf> {
-    cargo_tool(CARGO_MACHETE)
-}
+    pub(crate) fn cargo_machete(&self) -> anyhow::Result<PathBuf> {
+        self.cargo_install("cargo-machete", CARGO_MACHETE)
+    }
 
-/// A Python with grpcio and grpcio-tools, in an environment of its own. The interpreter is the system's, so
-/// that what is installed for it also works inside a sandbox, which sees the same one.
-pub(crate) fn python() -> anyhow::Result<PathBuf> {
-    let folder = config::cache()?.join(PYTHON_PACKAGES.join("-").replace("==", "-"));
-    let python = folder.join("bin/python");
-    if !folder.join("complete").is_file() {
-        let system = Path::new("/usr/bin/python3");
-        // Debian's Python comes without venv; pip's --target needs nothing of it.
-        if run(Command::new(system).args(["-m", "venv"]).arg(&folder)).is_err() {
-            run(Command::new("apt-get").args(["install", "-y", "python3-venv"]))?;
-            run(Command::new(system)
-                .args(["-m", "venv", "--clear"])
-                .arg(&folder))?;
+    /// buf comes from npm, which carries the binary: seconds, where compiling it takes minutes.
+    pub(crate) fn buf(&self) -> anyhow::Result<PathBuf> {
+        let folder = self.installed("buf", BUF, |folder| {
+            let package = format!("@bufbuild/buf@{BUF}");
+            let mut npm = program("npm", folder);
+            npm.args(["install", "--no-audit", "--no-fund", "--prefix"])
+                .arg(folder)
+                .arg(package);
+            command::run(&mut npm, self.left)
+        })?;
+        Ok(folder.join("node_modules/.bin/buf"))
+    }
+
+    pub(crate) fn grpcurl(&self) -> anyhow::Result<PathBuf> {
+        self.go_install(
+            "grpcurl",
+            "github.com/fullstorydev/grpcurl/cmd/grpcurl",
+            GRPCURL,
+        )
+    }
+
+    pub(crate) fn helm(&self) -> anyhow::Result<PathBuf> {
+        self.go_install("helm", "helm.sh/helm/v3/cmd/helm", HELM)
+    }
+
+    /// A Python that has grpcio and the generator of its stubs.
+    pub(crate) fn python(&self) -> anyhow::Result<PathBuf> {
+        let folder = self.installed("python-grpcio", GRPCIO, |folder| {
+            command::run(
+                program("python3", folder).args(["-m", "venv"]).arg(folder),
+                self.left,
+            )?;
+            let packages = [
+                format!("grpcio=={GRPCIO}"),
+                format!("grpcio-tools=={GRPCIO}"),
+            ];
+            let mut pip = program(folder.join("bin/python"), folder);
+            pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"])
+                .args(packages);
+            command::run(&mut pip, self.left)
+        })?;
+        Ok(folder.join("bin/python"))
+    }
+
+    /// The folder of Postgres' own programs (`initdb`, `postgres`), from the system's packages.
+    pub(crate) fn postgres(&self) -> anyhow::Result<PathBuf> {
+        if let Some(folder) = self.find_postgres() {
+            return Ok(folder);
         }
-        run(Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet"])
-            .args(PYTHON_PACKAGES))?;
-        std::fs::write(folder.join("complete"), "").context("mark the environment complete")?;
-    }
-    Ok(python)
-}
-
-fn go_tool(module: &str) -> anyhow::Result<PathBuf> {
-    let (path, version) = module.split_once('@').context("a module has a version")?;
-    let name = path.rsplit('/').next().context("a module has a name")?;
-    let folder = config::cache()?.join(format!("{name}-{version}"));
-    let tool = folder.join(name);
-    if !tool.is_file() {
-        run(Command::new("go")
-            .args(["install", module])
-            .env("GOBIN", &folder))?;
-    }
-    Ok(tool)
-}
-
-fn cargo_tool((name, version): (&str, &str)) -> anyhow::Result<PathBuf> {
-    let folder = config::cache()?.join(format!("{name}-{version}"));
-    let tool = folder.join("bin").join(name);
-    if !tool.is_file() {
-        run(Command::new("cargo")
-            .args([
+        if !self.machine.is_root {
+            bail!(
+                "no Postgres is installed and only root can install it: apt-get install postgresql"
+            );
+        }
+        let apt = || {
+            let mut apt = program("apt-get", &self.machine.repository);
+            apt.env("DEBIAN_FRONTEND", "noninteractive");
+            apt
+        };
+        command::run(apt().args(["update", "-q"]), self.left)?;
+        command::run(
+            apt().args([
                 "install",
-                "--locked",
-                "--no-default-features",
-                "--version",
-                version,
-                name,
-                "--root",
-            ])
-            .arg(&folder)
-            .env("CARGO_PROFILE_RELEASE_LTO", "off")
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"))?;
+                "-q",
+                "-y",
+                "--no-install-recommends",
+                "postgresql",
+            ]),
+            self.left,
+        )?;
+        self.find_postgres()
+            .context("find the programs of the Postgres just installed")
     }
-    Ok(tool)
+
+    fn find_postgres(&self) -> Option<PathBuf> {
+        let versions = std::fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten()
+            .flatten();
+        let on_path = self
+            .machine
+            .find("postgres")
+            .and_then(|file| file.canonicalize().ok());
+        let folders = versions.map(|version| version.path().join("bin"));
+        folders
+            .chain(
+                on_path
+                    .as_deref()
+                    .and_then(Path::parent)
+                    .map(Path::to_owned),
+            )
+            .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
+    }
+
+    /// A tool of cargo's registry. It is built to be ready soon, not to be fast: it runs for seconds.
+    fn cargo_install(&self, name: &str, version: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.installed(name, version, |folder| {
+            let build = tempfile::tempdir().context("make a folder to build in")?;
+            let mut cargo = command::cargo(&self.machine.repository);
+            cargo
+                .args([
+                    "install",
+                    "--locked",
+                    "--no-default-features",
+                    "--version",
+                    version,
+                    "--root",
+                ])
+                .arg(folder)
+                .arg(name)
+                .env("CARGO_TARGET_DIR", build.path())
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+                .env("CARGO_PROFILE_RELEASE_LTO", "off")
+                .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+                .env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+            command::run(&mut cargo, self.left)
+        })?;
+        Ok(folder.join("bin").join(name))
+    }
+
+    fn go_install(&self, name: &str, module: &str, version: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.installed(name, version, |folder| {
+            let mut go: Command = program("go", folder);
+            go.args(["install", &format!("{module}@{version}")])
+                .env("GOBIN", folder)
+                .env("CGO_ENABLED", "0");
+            command::run(&mut go, self.left)
+        })?;
+        Ok(folder.join(name))
+    }
+
+    fn installed(
+        &self,
+        name: &str,
+        version: &str,
+        install: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<PathBuf> {
+        let folder = self.machine.cache.join(format!("{name}-{version}"));
+        let mark = folder.join(".installed");
+        if !mark.is_file() {
+            if folder.exists() {
+                std::fs::remove_dir_all(&folder)
+                    .with_context(|| format!("remove {}", folder.display()))?;
+            }
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("make {}", folder.display()))?;
+            install(&folder).with_context(|| format!("install {name} {version}"))?;
+            std::fs::write(&mark, version).with_context(|| format!("mark {}", folder.display()))?;
+        }
+        Ok(folder)
+    }
 }
