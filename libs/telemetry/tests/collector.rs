@@ -5,6 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -13,6 +19,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
+use sandgate_telemetry::metric::{self, Label, Metric};
 use sandgate_telemetry::{InitError, LogFormat, Settings, Telemetry, propagation};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -21,7 +28,21 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// A collector that keeps what it is sent.
 #[derive(Debug, Clone, Default)]
-struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+struct Collector {
+    traces: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
+    metrics: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
+}
+
+#[tonic::async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        self.metrics.lock().push(request.into_inner());
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
 
 #[tonic::async_trait]
 impl TraceService for Collector {
@@ -29,7 +50,7 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.lock().push(request.into_inner());
+        self.traces.lock().push(request.into_inner());
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
@@ -42,17 +63,21 @@ impl Collector {
     async fn serve(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let service = TraceServiceServer::new(self.clone());
+        let (traces, metrics) = (
+            TraceServiceServer::new(self.clone()),
+            MetricsServiceServer::new(self.clone()),
+        );
         tokio::spawn(
             tonic::transport::Server::builder()
-                .add_service(service)
+                .add_service(traces)
+                .add_service(metrics)
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
         format!("http://{address}")
     }
 
     fn spans(&self) -> Vec<Span> {
-        let requests = self.0.lock();
+        let requests = self.traces.lock();
         let resources = requests.iter().flat_map(|request| &request.resource_spans);
         resources
             .flat_map(|resource| &resource.scope_spans)
@@ -238,4 +263,53 @@ fn wrong_settings_are_refused_by_name() {
     assert!(matches!(refused(&filter), Some(InitError::Filter(_))));
     let scheme = settings(Some("https://collector:4317".to_owned()));
     assert!(matches!(refused(&scheme), Some(InitError::Scheme)));
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Right,
+    Wrong,
+}
+
+impl Label for Answer {
+    const KEY: &'static str = "answer";
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_counted_arrives_with_its_name_unit_help_and_labels() {
+    let collector = Collector::default();
+    let settings = settings(Some(collector.serve().await));
+    let (telemetry, _subscriber) =
+        Telemetry::with_writer(&settings, Log::default().writer()).expect("telemetry");
+    let meters = telemetry.meters();
+    let asked = Metric {
+        name: "sandgate_test_answers_total",
+        unit: "1",
+        help: "answers given",
+    };
+    let answers = meters.counter::<(Answer,)>(asked);
+    answers.add(2, (Answer::Right,));
+    answers.add(1, (Answer::Wrong,));
+    meters
+        .durations::<()>(metric::RPC_DURATION)
+        .record(Duration::from_millis(3), ());
+    telemetry.flush(Duration::from_secs(30)).await;
+
+    let sent = format!("{:?}", collector.metrics.lock());
+    for part in [
+        "sandgate_test_answers_total",
+        "answers given",
+        "right",
+        "wrong",
+        "sandgate_rpc_request_duration",
+    ] {
+        assert!(sent.contains(part), "{part} in {sent}");
+    }
 }
