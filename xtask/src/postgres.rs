@@ -25,8 +25,9 @@ const CONNECTIONS: u32 = 400;
 #[derive(Debug)]
 pub(crate) struct Postgres {
     server: Child,
+    stop: Command,
     port: u16,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Postgres {
@@ -78,10 +79,14 @@ impl Postgres {
         server
             .stdout(log.try_clone().context("share the log")?)
             .stderr(log);
+        let mut stop = as_owner(&bin.join("pg_ctl"), data.path(), owner);
+        stop.args(["stop", "--silent", "--mode=immediate", "-D"])
+            .arg(&cluster);
         let mut started = Self {
             server: server.spawn().context("start postgres")?,
+            stop,
             port,
-            _data: data,
+            data,
         };
         started.wait_until_it_answers()?;
         Ok(started)
@@ -96,8 +101,7 @@ impl Postgres {
         let began = Clock::start();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
             if let Some(status) = self.server.try_wait().context("look at postgres")? {
-                let log =
-                    std::fs::read_to_string(self._data.path().join("log")).unwrap_or_default();
+                let log = std::fs::read_to_string(self.data.path().join("log")).unwrap_or_default();
                 bail!("postgres ended ({status}):\n{log}");
             }
             if began.elapsed() > START_LIMIT {
@@ -114,10 +118,12 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Its children end with the postmaster; an immediate end is what a throw-away server gets.
-        if let Err(error) = self.server.kill().and_then(|()| self.server.wait()) {
+        // Asked rather than killed: a killed one leaves its shared memory with the system.
+        let stopped = command::output(&mut self.stop)
+            .and_then(|_| self.server.wait().context("wait for postgres"));
+        if let Err(error) = stopped {
             println!(
-                "xtask: postgres is still running on port {}: {error}",
+                "xtask: postgres is still running on port {}: {error:#}",
                 self.port
             );
         }
