@@ -1,0 +1,121 @@
+//! Segment files: frames of a length and an encoded record, appended and never rewritten.
+//!
+//! A crash can leave half a frame at the end. It was never acknowledged to anybody, so reading stops before
+//! it; what lies behind a frame that is not whole is not read either.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use prost::Message as _;
+use sandgate_api::audit::v1 as pb;
+
+use crate::record::hash_of;
+
+/// A segment is closed at this size, so that what was shipped can go.
+pub(crate) const SEGMENT_MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// A record has a dozen fields of at most 256 bytes; a longer frame is no frame.
+const FRAME_MAX_BYTES: usize = 8 * 1024;
+const ENDING: &str = "segment";
+
+/// A segment by its file's name: `<service>.<start>.<first number>.segment`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Segment {
+    pub(crate) service: String,
+    pub(crate) start: String,
+    pub(crate) first: i64,
+    pub(crate) path: PathBuf,
+}
+
+impl Segment {
+    /// The segment of a writer that begins with the record `first`.
+    pub(crate) fn new(folder: &Path, service: &str, start: &str, first: i64) -> Self {
+        // Zero-padded, so that a listing is in order.
+        let name = format!("{service}.{start}.{first:020}.{ENDING}");
+        Self {
+            service: service.to_owned(),
+            start: start.to_owned(),
+            first,
+            path: folder.join(name),
+        }
+    }
+
+    /// The writer's name in records.
+    pub(crate) fn writer(&self) -> String {
+        format!("{}/{}", self.service, self.start)
+    }
+
+    /// All segments of a folder, each writer's in order.
+    pub(crate) fn list(folder: &Path) -> io::Result<Vec<Self>> {
+        let mut segments = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path
+                .file_name()
+                .and_then(OsStr::to_str)
+                .unwrap_or_default()
+                .to_owned();
+            let parts: Vec<&str> = name.split('.').collect();
+            if let [service, start, first, ENDING] = parts.as_slice()
+                && let Ok(first) = first.parse()
+            {
+                segments.push(Self {
+                    service: (*service).to_owned(),
+                    start: (*start).to_owned(),
+                    first,
+                    path: path.clone(),
+                });
+            }
+        }
+        segments.sort();
+        Ok(segments)
+    }
+
+    /// The whole records of the segment behind the number `after`, at most `limit`.
+    pub(crate) fn read(&self, after: i64, limit: usize) -> io::Result<Vec<pb::Record>> {
+        let mut reader = BufReader::new(File::open(&self.path)?);
+        let mut records = Vec::new();
+        while records.len() < limit
+            && let Some(record) = next_record(&mut reader)?
+        {
+            if record.sequence > after {
+                records.push(record);
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// Appends the frame of a record.
+pub(crate) fn frame(record: &pb::Record, to: &mut Vec<u8>) {
+    let length = u32::try_from(record.encoded_len()).unwrap_or(u32::MAX);
+    to.extend_from_slice(&length.to_le_bytes());
+    to.extend_from_slice(&record.encode_to_vec());
+}
+
+/// The next whole record; nothing at the end, or before a frame that is not whole.
+fn next_record(reader: &mut impl Read) -> io::Result<Option<pb::Record>> {
+    let mut length = [0; 4];
+    if !filled(reader, &mut length)? {
+        return Ok(None);
+    }
+    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    if length > FRAME_MAX_BYTES {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; length];
+    if !filled(reader, &mut bytes)? {
+        return Ok(None);
+    }
+    let record = pb::Record::decode(bytes.as_slice()).ok();
+    Ok(record.filter(|record| record.hash == hash_of(record)))
+}
+
+fn filled(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match reader.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,120 @@
+//! What a log took is on disk, in order, and outlives a crash; what was shipped goes.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use sandgate_audit::{Backlog, Decision, Entry, HASH_BYTES, Log, verify};
+use sandgate_types::{AuditEventId, SystemClock};
+
+fn entry(action: &str) -> Entry {
+    Entry {
+        decision: Decision::Allowed,
+        action: action.to_owned(),
+        reason: String::new(),
+        tenant: "a".to_owned(),
+        principal: "k".to_owned(),
+        sandbox: "s".to_owned(),
+        request_id: "r".to_owned(),
+    }
+}
+
+fn open(folder: &Path, seed: u64) -> Log {
+    let start = AuditEventId::random(&mut StdRng::seed_from_u64(seed));
+    Log::open(folder, "auth-gateway", &start, Arc::new(SystemClock)).expect("an open log")
+}
+
+#[tokio::test]
+async fn records_are_on_disk_in_order_when_their_receipts_say_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(folder.path(), 1);
+    let receipts: Vec<_> = (0..100)
+        .map(|number| log.append(entry(&number.to_string())).expect("taken"))
+        .collect();
+    for receipt in receipts {
+        receipt.durable().await.expect("written");
+    }
+    let batch = Backlog::open(folder.path())
+        .expect("a backlog")
+        .next(1_000)
+        .expect("readable")
+        .expect("records");
+    assert_eq!(batch.writer, log.writer());
+    let actions: Vec<String> = batch
+        .records
+        .iter()
+        .map(|record| record.action.clone())
+        .collect();
+    assert_eq!(actions, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
+    verify([0; HASH_BYTES], &batch.records).expect("an unbroken chain");
+}
+
+#[tokio::test]
+async fn half_a_frame_at_the_end_hides_nothing_before_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(folder.path(), 1);
+    log.append(entry("whole"))
+        .expect("taken")
+        .durable()
+        .await
+        .expect("written");
+    drop(log);
+    let segment = std::fs::read_dir(folder.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.extension().is_some_and(|ending| ending == "segment"))
+        .expect("a segment");
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(segment)
+        .expect("the segment");
+    file.write_all(&[200, 0, 0, 0, 1, 2]).expect("half a frame");
+    let batch = Backlog::open(folder.path())
+        .expect("a backlog")
+        .next(10)
+        .expect("readable")
+        .expect("records");
+    assert_eq!(batch.records.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_not_shipped_again_by_a_later_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = open(folder.path(), 1);
+    for number in 0..3 {
+        first
+            .append(entry(&number.to_string()))
+            .expect("taken")
+            .durable()
+            .await
+            .expect("written");
+    }
+    let writer = first.writer().to_owned();
+    drop(first);
+    let mut backlog = Backlog::open(folder.path()).expect("a backlog");
+    backlog.acknowledge(&writer, 2).expect("noted");
+
+    let _second = open(folder.path(), 2);
+    let mut backlog = Backlog::open(folder.path()).expect("a backlog");
+    let batch = backlog.next(10).expect("readable").expect("records");
+    let numbers: Vec<i64> = batch.records.iter().map(|record| record.sequence).collect();
+    assert_eq!(
+        numbers,
+        [3],
+        "an earlier start's rest is shipped by the next"
+    );
+    backlog.acknowledge(&writer, 3).expect("noted");
+    assert!(backlog.next(10).expect("readable").is_none());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_stops_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").expect("a file");
+    let start = AuditEventId::random(&mut StdRng::seed_from_u64(1));
+    assert!(Log::open(&file, "token", &start, Arc::new(SystemClock)).is_err());
+}
