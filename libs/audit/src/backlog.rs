@@ -4,6 +4,7 @@
 //! acknowledged is noted in a file beside the segments, and whole segments behind it are removed.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,9 +41,9 @@ impl Backlog {
         let mut acknowledged = BTreeMap::new();
         for segment in Segment::list(folder)? {
             let writer = segment.writer();
-            if !acknowledged.contains_key(&writer) {
-                let number = read_number(&note_of(folder, &writer))?;
-                acknowledged.insert(writer, number);
+            let note = note_of(folder, &writer);
+            if let Entry::Vacant(vacant) = acknowledged.entry(writer) {
+                vacant.insert(read_number(&note)?);
             }
         }
         Ok(Self {
