@@ -111,9 +111,12 @@ pub(crate) struct Header {
 
 impl Header {
     fn read(json: Vec<u8>, kind: Kind) -> Result<Self, TokenRefusal> {
-        let not_ours = |refusal| match refusal {
-            TokenRefusal::Malformed => TokenRefusal::Malformed,
-            _other => TokenRefusal::HeaderNotOurs,
+        let not_ours = |refusal| {
+            if refusal == TokenRefusal::Malformed {
+                refusal
+            } else {
+                TokenRefusal::HeaderNotOurs
+            }
         };
         let mut fields = Fields::read(&json).map_err(not_ours)?;
         let algorithm = fields.text("alg").map_err(not_ours)?;
