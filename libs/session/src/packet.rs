@@ -111,10 +111,9 @@ pub(crate) fn receive_once(
     })?;
     let mut descriptors = Vec::new();
     for message in control.drain() {
-        match message {
-            RecvAncillaryMessage::ScmRights(rights) => descriptors.extend(rights),
-            // Nobody asks for anything else (SO_PASSCRED is off).
-            _other => {}
+        // Nobody asks for anything else (SO_PASSCRED is off).
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
         }
     }
     if received
