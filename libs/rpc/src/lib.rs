@@ -1,1 +1,36 @@
-//! How every service of the mesh serves and calls: layers, deadlines, identities, faults, shutdown.
+//! How every service of the mesh serves and calls.
+//!
+//! A server built here refuses what its method table does not allow, answers within a deadline, turns every
+//! error into a status with `google.rpc` details, and joins all that it started. A client built here passes
+//! deadlines on and retries only what is declared idempotent.
+
+mod authorize;
+mod channel;
+pub mod config;
+mod deadline;
+mod fault;
+mod guard;
+mod identity;
+mod limits;
+mod page;
+mod readiness;
+mod retry;
+mod server;
+mod shutdown;
+mod tail;
+mod trace;
+pub mod transport;
+
+pub use channel::{Channel, ChannelOptions};
+pub use deadline::Deadline;
+pub use fault::{Fault, Reason};
+pub use identity::{
+    CALLER_METADATA, Caller, Peer, Principal, SessionCaller, service_from_name, service_name,
+};
+pub use limits::{HEADER_LIST_MAX_BYTES, MESSAGE_MAX_BYTES};
+pub use page::{PageToken, page_size};
+pub use readiness::{Part, Readiness};
+pub use sandgate_api::options::v1::{Role, Service};
+pub use server::{ServeError, Server, ServerOptions};
+pub use shutdown::Shutdown;
+pub use transport::{ClientTls, Listen, Memory, ServerTls, Target, TlsError, memory};

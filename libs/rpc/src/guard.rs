@@ -1,0 +1,196 @@
+//! What every call of every server passes, outermost first: span and record → panic to INTERNAL → admission →
+//! authorization → deadline → the service.
+//!
+//! One place rather than a layer for each, since the order is the point and each step is a line.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use sandgate_api::Method;
+use sandgate_api::options::v1::DeadlineClass;
+use tokio::sync::Semaphore;
+use tonic::Status;
+use tonic::body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+use tracing::Instrument as _;
+
+use crate::authorize::{authorize, is_open};
+use crate::limits::CALLS_IN_FLIGHT;
+use crate::tail::Tail;
+use crate::trace::{Instruments, Recorder};
+use crate::{Deadline, Fault, Reason, Shutdown};
+
+const SHED: Reason = Reason::new("sandgate", "OVERLOADED");
+const TOO_LATE: Reason = Reason::new("sandgate", "DEADLINE_EXCEEDED");
+/// When a server that is full may have room again.
+const SHED_RETRY: Duration = Duration::from_millis(500);
+
+/// Wraps all services of a server.
+#[derive(Debug, Clone)]
+pub(crate) struct GuardLayer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    instruments: Arc<Instruments>,
+    admission: Arc<Semaphore>,
+    shutdown: Shutdown,
+}
+
+impl GuardLayer {
+    pub(crate) fn new(instruments: Instruments, shutdown: Shutdown) -> Self {
+        Self(Arc::new(Shared {
+            instruments: Arc::new(instruments),
+            admission: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
+            shutdown,
+        }))
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard {
+            inner,
+            shared: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// The services behind the guard.
+#[derive(Debug, Clone)]
+pub(crate) struct Guard<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Service<Request<Body>> for Guard<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: std::error::Error + Send + Sync + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The clone that was made ready serves this call; the other takes its place.
+        let next = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, next);
+        let shared = Arc::clone(&self.shared);
+        Box::pin(shared.pass(inner, request))
+    }
+}
+
+impl Shared {
+    async fn pass<S>(
+        self: Arc<Self>,
+        inner: S,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<Body>>,
+        S::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let (head, body) = request.into_parts();
+        let mut recorder = Recorder::begin(&self.instruments, &head);
+        let span = recorder.span().clone();
+        let checked = span.in_scope(|| self.check(head, body));
+        let (request, admitted, method) = match checked {
+            Ok(checked) => checked,
+            Err(fault) => {
+                recorder.end(fault.code());
+                return Ok(Status::from(fault).into_http());
+            }
+        };
+        let class = method
+            .and_then(|method| method.access.as_ref())
+            .map_or(DeadlineClass::Short, sandgate_api::Access::deadline);
+        let answered = answer(inner, request, class).instrument(span).await?;
+        recorder.see(answered.headers());
+        let streams = class == DeadlineClass::Stream || method.is_none();
+        let ends_with = streams.then(|| self.shutdown.clone());
+        Ok(answered.map(|body| Body::new(Tail::new(body, recorder, admitted, ends_with))))
+    }
+
+    #[expect(
+        clippy::type_complexity,
+        reason = "three things that belong to one admitted call"
+    )]
+    fn check(
+        &self,
+        mut head: http::request::Parts,
+        body: Body,
+    ) -> Result<
+        (
+            Request<Body>,
+            tokio::sync::OwnedSemaphorePermit,
+            Option<&'static Method>,
+        ),
+        Fault,
+    > {
+        let admitted = Arc::clone(&self.admission)
+            .try_acquire_owned()
+            .map_err(|_| {
+                Fault::exhausted(SHED, "the service has as many calls as it takes")
+                    .quota("calls", "the calls in flight of one server")
+                    .retry_after(SHED_RETRY)
+            })?;
+        let method = if is_open(head.uri.path()) {
+            None
+        } else {
+            let method = authorize(&mut head)?;
+            let class = method.access.as_ref().map(sandgate_api::Access::deadline);
+            let deadline = Deadline::of(&head.headers, class.unwrap_or(DeadlineClass::Short));
+            head.extensions.insert(deadline);
+            Some(method)
+        };
+        Ok((Request::from_parts(head, body), admitted, method))
+    }
+}
+
+/// Lets the service answer, in time and without its panics.
+async fn answer<S>(
+    mut inner: S,
+    request: Request<Body>,
+    class: DeadlineClass,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+{
+    let deadline = request
+        .extensions()
+        .get::<Deadline>()
+        .copied()
+        .unwrap_or_else(|| Deadline::of(request.headers(), class));
+    let work = deadline.scope(AssertUnwindSafe(inner.call(request)).catch_unwind());
+    match tokio::time::timeout(deadline.remaining(), work).await {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(_panic)) => {
+            // The panic hook has logged where; what it said may hold anything.
+            Ok(internal().into_http())
+        }
+        Err(_) => {
+            let fault = Fault::deadline_exceeded(TOO_LATE, "the call took longer than it may");
+            Ok(Status::from(fault).into_http())
+        }
+    }
+}
+
+fn internal() -> Status {
+    #[derive(Debug, thiserror::Error)]
+    #[error("a handler panicked")]
+    struct Panicked;
+    Fault::internal(Panicked).into()
+}
