@@ -124,10 +124,6 @@ impl Shared {
         Ok(answered.map(|body| Body::new(Tail::new(body, recorder, admitted, ends_with))))
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "three things that belong to one admitted call"
-    )]
     fn check(
         &self,
         mut head: http::request::Parts,

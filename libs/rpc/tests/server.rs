@@ -1,7 +1,7 @@
 //! What every server of the mesh does with every call, seen from the other end of the wire.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sandgate_api::orchestrator::v1::endpoint_service_client::EndpointServiceClient;
@@ -317,14 +317,11 @@ async fn a_peer_that_is_not_there_is_unavailable_and_says_when_to_come_back() {
 
 #[tokio::test]
 async fn a_channel_comes_back_when_its_peer_does() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let folder: Arc<std::path::Path> = folder.path().into();
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::os::unix::fs::PermissionsExt::set_mode(
-        &mut std::fs::metadata(&folder).expect("facts").permissions(),
-        0o700,
-    );
-    let path = folder.join("socket");
+    let folder = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .expect("a folder");
+    let path = folder.path().join("socket");
     let channel = Channel::new(
         sandgate_rpc::Target::unix(path.clone()),
         ChannelOptions::default(),

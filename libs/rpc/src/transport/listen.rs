@@ -47,6 +47,21 @@ impl Memory {
     pub fn target(&self, peer: Peer) -> Target {
         Target::memory(self.0.clone(), peer)
     }
+
+    /// Hands over a connection that somebody else made, whose other end is held by `peer`.
+    ///
+    /// # Errors
+    /// When the server has ended.
+    pub async fn hand_over(&self, stream: tokio::net::UnixStream, peer: Peer) -> io::Result<()> {
+        let accepted = Accepted {
+            stream: Box::new(stream),
+            peer,
+        };
+        self.0
+            .send(accepted)
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::ConnectionRefused, "the service has ended"))
+    }
 }
 
 impl Listen {
