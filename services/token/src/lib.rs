@@ -1,1 +1,31 @@
-//! The token service.
+//! The token service: what a session may do, for how long, and when it stops.
+//!
+//! It alone signs. Signing keys are made here, are sealed at rest under the master key and never leave the
+//! process; minting writes nothing, so a session is what its tokens say. Whatever is revoked stays so, reaches
+//! every gate through one feed without gaps, and [`RevocationService.Revoke`] answers when every gate that may
+//! be serving knows. API keys are kept as keyed hashes. [`init`] creates trust; a start never does.
+//!
+//! [`RevocationService.Revoke`]: sandgate_api::token::v1::revocation_service_server::RevocationService::revoke
+
+mod api_key;
+mod authority;
+mod certificates;
+mod config;
+mod core;
+mod error;
+mod feed;
+mod grpc;
+mod init;
+mod master_key;
+mod server;
+mod session;
+mod signing;
+mod store;
+mod tenant;
+mod witness;
+
+pub use config::{Args, Config, Socket};
+pub use feed::Moments;
+pub use init::{InitConfig, InitError, Initialized, init};
+pub use master_key::gen_secret;
+pub use server::{Ports, ServeError, main, serve, serve_by};

@@ -70,6 +70,14 @@ impl RevocationTarget {
             }
     }
 
+    /// Whether it would revoke sessions that have not begun yet.
+    pub fn lies_after(&self, now: Timestamp) -> bool {
+        matches!(
+            self,
+            Self::Sessions { tenant: _, scope: RevocationScope::SessionsBefore(instant) } if *instant > now
+        )
+    }
+
     /// Reads a target from the request field `field`.
     ///
     /// # Errors

@@ -1,0 +1,273 @@
+//! What the handlers work with once the database is there.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use sandgate_rpc::{PageToken, Shutdown};
+use sandgate_session::{Claims, Operations, RevocationTarget};
+use sandgate_types::{ApiKeyId, Clock, TenantId, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::authority::Reach;
+use crate::feed::{Feed, Known, Moments};
+use crate::master_key::MasterKey;
+use crate::session::{Mint, Opening, Pair, SessionError};
+use crate::signing::{Keyring, KeyringError};
+use crate::store::{Added, Store, StoreError, StoredApiKey, StoredTenant};
+use crate::witness::{self, Note, WitnessError};
+
+/// Tenants that are read at once.
+const PAGE: i64 = 1_000;
+
+/// Why there is nothing to work with yet, or ever.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The note of the feed's head.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// The machine has no randomness.
+    #[error("make random bytes")]
+    Random(#[from] aws_lc_rs::error::Unspecified),
+}
+
+/// Why a revocation was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// There is no such API key, or it is not the caller's.
+    #[error("there is no such API key")]
+    ApiKeyUnknown,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The note of the feed's head.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// The process ended meanwhile; the revocation may stand.
+    #[error("the service is ending")]
+    Ending,
+}
+
+/// A revocation that gates know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Revoked {
+    /// Its number.
+    pub sequence: i64,
+    /// When its target was first revoked.
+    pub at: Timestamp,
+    /// Who knows.
+    pub known: Known,
+}
+
+/// Settings of the core.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    /// How long tokens live.
+    pub token_lifetime: Duration,
+    /// Whether gates of an earlier start of this service may hold leases.
+    pub others_may_hold_leases: bool,
+    /// Where the feed's head is noted.
+    pub feed_head_file: Option<PathBuf>,
+}
+
+/// Everything behind the handlers.
+pub(crate) struct Core {
+    /// The database.
+    pub store: Store,
+    /// The master key.
+    pub master: Arc<MasterKey>,
+    /// The signing keys.
+    pub keys: Keyring,
+    /// The feed.
+    pub feed: Feed,
+    /// Signs page tokens.
+    pub pages: PageToken,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Joins what outlives a call.
+    pub shutdown: Shutdown,
+    rules: Rules,
+    grants: RwLock<HashMap<TenantId, Operations>>,
+    rng: Mutex<StdRng>,
+}
+
+/// A core that comes when the database does.
+pub(crate) type Pending = Arc<OnceLock<Arc<Core>>>;
+
+impl Core {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub(crate) async fn load(
+        store: Store,
+        master: Arc<MasterKey>,
+        rules: Rules,
+        moments: Moments,
+        clock: Arc<dyn Clock>,
+        shutdown: Shutdown,
+    ) -> Result<Self, LoadError> {
+        let keys = Keyring::open(&master, &store.signing_keys().await?)?;
+        let incarnation = store.incarnation().await?.ok_or(KeyringError::Empty)?;
+        let incarnation = match &rules.feed_head_file {
+            None => incarnation,
+            Some(path) => {
+                let (note, fresh) = (witness::read(path)?, crate::gen_secret()?);
+                witness::reconcile(&store, note, incarnation, fresh, clock.now()).await?
+            }
+        };
+        let feed = Feed::load(&store, incarnation, rules.others_may_hold_leases, moments).await?;
+        let mut page_key = [0; 32];
+        aws_lc_rs::rand::fill(&mut page_key)?;
+        let core = Self {
+            grants: RwLock::new(grants(&store).await?),
+            store,
+            master,
+            keys,
+            feed,
+            pages: PageToken::new(&page_key),
+            clock,
+            shutdown,
+            rules,
+            rng: Mutex::new(StdRng::from_os_rng()),
+        };
+        core.note_head().await?;
+        Ok(core)
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub(crate) fn open_session(&self, opening: Opening) -> Result<(Pair, String), SessionError> {
+        let tenant = opening.tenant.clone();
+        self.minting(&tenant, |mint| mint.open(opening))
+    }
+
+    /// Renews the session of a daemon token that was verified.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub(crate) fn renew_session(&self, daemon: Claims) -> Result<Pair, SessionError> {
+        let tenant = daemon.tenant.clone();
+        self.minting(&tenant, |mint| mint.renew(daemon))
+    }
+
+    fn minting<T>(&self, tenant: &TenantId, work: impl FnOnce(&mut Mint<'_, StdRng>) -> T) -> T {
+        // A generator of its own for each session: signing does not wait for another's.
+        let mut rng = StdRng::from_rng(&mut *self.rng.lock());
+        let granted = self.grants.read().get(tenant).cloned();
+        let revoked = self.feed.revoked();
+        work(&mut Mint {
+            keys: &self.keys,
+            revoked: &revoked,
+            granted,
+            lifetime: self.rules.token_lifetime,
+            now: self.clock.now(),
+            rng: &mut rng,
+        })
+    }
+
+    /// Takes note of what a new tenant is granted.
+    pub(crate) fn granted(&self, tenant: &StoredTenant) {
+        self.grants
+            .write()
+            .insert(tenant.tenant.clone(), tenant.granted.clone());
+    }
+
+    /// A fresh id of an API key.
+    pub(crate) fn api_key_id(&self) -> ApiKeyId {
+        ApiKeyId::random(&mut *self.rng.lock())
+    }
+
+    /// Revokes, and ends once every gate that holds a lease knows. The work goes on when the caller goes away:
+    /// what is in the database has to reach the feed.
+    ///
+    /// # Errors
+    /// See [`RevokeError`].
+    pub(crate) async fn revoke(
+        self: &Arc<Self>,
+        target: RevocationTarget,
+        reason: String,
+        by: String,
+        reach: Reach,
+    ) -> Result<Revoked, RevokeError> {
+        let core = Arc::clone(self);
+        self.finish("revoke", async move {
+            let now = core.clock.now();
+            let added = Added {
+                reason: &reason,
+                by: &by,
+                at: now,
+            };
+            let (sequence, at) = match &target {
+                RevocationTarget::ApiKey(id) => {
+                    let may = |key: &StoredApiKey| reach.covers(&key.tenant);
+                    let revoked = core.store.revoke_api_key(id, &added, may).await?;
+                    revoked.ok_or(RevokeError::ApiKeyUnknown)?
+                }
+                RevocationTarget::Sessions { .. } => {
+                    (core.store.revoke(&target, &added).await?, now)
+                }
+            };
+            core.feed.catch_up(&core.store).await?;
+            core.note_head().await?;
+            let known = core.feed.known(sequence).await;
+            Ok(Revoked {
+                sequence,
+                at,
+                known,
+            })
+        })
+        .await
+    }
+
+    async fn note_head(&self) -> Result<(), WitnessError> {
+        let Some(path) = self.rules.feed_head_file.clone() else {
+            return Ok(());
+        };
+        let incarnation = self.feed.incarnation().to_owned();
+        let head = self.feed.revoked().head();
+        witness::write(path, Note { incarnation, head }).await
+    }
+
+    async fn finish<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, RevokeError>> + Send + 'static,
+    ) -> Result<T, RevokeError> {
+        let (answer, answered) = oneshot::channel();
+        self.shutdown.spawn(name, async move {
+            // Nobody may be waiting any more.
+            drop(answer.send(work.await));
+        });
+        answered.await.unwrap_or(Err(RevokeError::Ending))
+    }
+}
+
+async fn grants(store: &Store) -> Result<HashMap<TenantId, Operations>, StoreError> {
+    let mut grants = HashMap::new();
+    let mut after = String::new();
+    loop {
+        let page = store.tenants_after(&after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(grants);
+        };
+        last.tenant.as_str().clone_into(&mut after);
+        grants.extend(
+            page.into_iter()
+                .map(|tenant| (tenant.tenant, tenant.granted)),
+        );
+    }
+}

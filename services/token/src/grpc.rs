@@ -1,0 +1,39 @@
+//! Proto in, proto out: decode, delegate, encode. The only place that names generated messages.
+
+mod api_key;
+mod revocation;
+mod tenant;
+mod token;
+
+use std::sync::Arc;
+
+use sandgate_rpc::{Caller, Fault};
+use tonic::{Request, Response, Status};
+
+use crate::core::{Core, Pending};
+use crate::error::not_ready;
+
+/// What every handler answers.
+type Reply<T> = Result<Response<T>, Status>;
+
+/// The handlers of all services of this crate.
+#[derive(Clone)]
+pub(crate) struct Handlers {
+    core: Pending,
+}
+
+impl Handlers {
+    /// Handlers that answer UNAVAILABLE until the core is there.
+    pub(crate) fn new(core: Pending) -> Self {
+        Self { core }
+    }
+
+    fn core(&self) -> Result<&Arc<Core>, Fault> {
+        self.core.get().ok_or_else(not_ready)
+    }
+}
+
+/// The caller for whom the gate speaks; `None` when a service calls for itself.
+fn caller_of<T>(request: &Request<T>) -> Option<Caller> {
+    request.extensions().get().cloned()
+}

@@ -1,0 +1,366 @@
+//! The master key: what seals signing keys and roots, and keys the hashes of API keys.
+//!
+//! It is read from a file that nobody else can read and is never itself used as a key: each purpose has one
+//! that is derived from it. What is sealed is bound to its row, so that a row that was moved does not open.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sandgate_rpc::config::SecretFile;
+use sandgate_types::Malformed;
+use secrecy::ExposeSecret as _;
+use zeroize::Zeroizing;
+
+/// The least that a key may have, and what is generated.
+const KEY_BYTES: usize = 32;
+/// Random bytes repeat less: of 32, fewer than 16 different ones come once in 10^13 keys.
+const DIFFERENT_BYTES_MIN: usize = 16;
+const FIELD: &str = "master_key_file";
+
+/// What the master key is good for.
+pub(crate) struct MasterKey {
+    id: String,
+    sealing: LessSafeKey,
+    hashing: hmac::Key,
+}
+
+/// What was sealed does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// It was sealed under another master key.
+    #[error(
+        "{what} was sealed under master key {sealed_under}, and this one is {ours}: restore the key file"
+    )]
+    OtherKey {
+        /// The row.
+        what: String,
+        /// The id of the key under which it was sealed.
+        sealed_under: String,
+        /// The id of the key that we have.
+        ours: String,
+    },
+    /// It was changed, or belongs to another row.
+    #[error("{0} does not open: its row was changed")]
+    Changed(String),
+    /// The library refused.
+    #[error("the library of cryptography refused")]
+    Library(#[from] aws_lc_rs::error::Unspecified),
+}
+
+/// A sealed value and under which key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    /// The id of the master key.
+    pub master_key_id: String,
+    /// Nonce, ciphertext and tag.
+    pub bytes: Vec<u8>,
+}
+
+struct Bytes(usize);
+
+impl KeyType for Bytes {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+/// Makes a secret of 256 random bits, as text.
+///
+/// # Errors
+/// When the machine has no randomness.
+pub fn gen_secret() -> Result<String, aws_lc_rs::error::Unspecified> {
+    let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+    aws_lc_rs::rand::fill(&mut *bytes)?;
+    Ok(URL_SAFE_NO_PAD.encode(*bytes))
+}
+
+impl MasterKey {
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// What is wrong with the file or the key; the key is never in the message.
+    pub(crate) fn read(file: &SecretFile) -> Result<Self, Malformed> {
+        let text = file.read(FIELD)?;
+        let refuse =
+            |rule: &str| Malformed::new(FIELD, format!("{rule} ({})", file.path().display()));
+        let bytes = Zeroizing::new(
+            URL_SAFE_NO_PAD
+                .decode(text.expose_secret().trim_end_matches('='))
+                .map_err(|_| {
+                    refuse("must hold base64url text, as `sandgate gen-secret` prints it")
+                })?,
+        );
+        if bytes.len() < KEY_BYTES {
+            return Err(refuse(
+                "must hold a key of at least 32 bytes: make one with `sandgate gen-secret`",
+            ));
+        }
+        if is_patterned(&bytes) {
+            return Err(refuse(
+                "must hold a random key, not a pattern: make one with `sandgate gen-secret`",
+            ));
+        }
+        Self::derive(&bytes)
+            .map_err(|_| refuse("must hold a key that the library of cryptography takes"))
+    }
+
+    /// Makes a key in a new file, mode 0600. A file that is there is never touched.
+    ///
+    /// # Errors
+    /// `AlreadyExists` included.
+    pub(crate) fn generate(path: &Path) -> io::Result<()> {
+        let text = Zeroizing::new(gen_secret().map_err(|_| io::Error::other("no randomness"))?);
+        write_new(path, &text)
+    }
+
+    fn derive(bytes: &[u8]) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let root = Salt::new(HKDF_SHA256, b"sandgate master key v1").extract(bytes);
+        let derived = |purpose: &'static [u8], length: usize| {
+            let mut key = Zeroizing::new(vec![0; length]);
+            root.expand(&[purpose], Bytes(length))?.fill(&mut key)?;
+            Ok::<_, aws_lc_rs::error::Unspecified>(key)
+        };
+        let id = derived(b"id", 9)?;
+        let sealing = UnboundKey::new(&AES_256_GCM, &derived(b"seal", KEY_BYTES)?)?;
+        Ok(Self {
+            id: URL_SAFE_NO_PAD.encode(&*id),
+            sealing: LessSafeKey::new(sealing),
+            hashing: hmac::Key::new(hmac::HMAC_SHA256, &derived(b"api keys", KEY_BYTES)?),
+        })
+    }
+
+    /// Seals `secret` for the row `row` of `table`.
+    ///
+    /// # Errors
+    /// When the library refuses.
+    pub(crate) fn seal(&self, table: &str, row: &str, secret: &[u8]) -> Result<Sealed, SealError> {
+        let mut nonce = [0; NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce)?;
+        let mut body = secret.to_vec();
+        let associated = Aad::from(associated(&self.id, table, row));
+        self.sealing.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            associated,
+            &mut body,
+        )?;
+        Ok(Sealed {
+            master_key_id: self.id.clone(),
+            bytes: [&nonce[..], &body].concat(),
+        })
+    }
+
+    /// Opens what was sealed for the row.
+    ///
+    /// # Errors
+    /// [`SealError`], which says whether the key or the row is another one.
+    pub(crate) fn open(
+        &self,
+        table: &str,
+        row: &str,
+        sealed: &Sealed,
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let what = || format!("{row} of {table}");
+        if sealed.master_key_id != self.id {
+            return Err(SealError::OtherKey {
+                what: what(),
+                sealed_under: sealed.master_key_id.clone(),
+                ours: self.id.clone(),
+            });
+        }
+        let changed = || SealError::Changed(what());
+        let (nonce, body) = sealed
+            .bytes
+            .split_at_checked(NONCE_LEN)
+            .ok_or_else(changed)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce)?;
+        let mut body = Zeroizing::new(body.to_vec());
+        let associated = Aad::from(associated(&self.id, table, row));
+        let length = self
+            .sealing
+            .open_in_place(nonce, associated, &mut body)
+            .map_err(|_| changed())?
+            .len();
+        body.truncate(length);
+        Ok(body)
+    }
+
+    /// The keyed hash of an API key's secret under its public id.
+    pub(crate) fn hash_api_key(&self, id: &str, secret: &str) -> Vec<u8> {
+        let mut context = hmac::Context::with_key(&self.hashing);
+        context.update(id.as_bytes());
+        // No id has this byte, so id and secret cannot trade places.
+        context.update(b"\0");
+        context.update(secret.as_bytes());
+        context.sign().as_ref().to_vec()
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MasterKey({})", self.id)
+    }
+}
+
+/// Writes a secret into a new file that only we can read, and makes it last.
+pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// Each part behind its length: two rows never share their associated data.
+fn associated(key: &str, table: &str, row: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in [key, table, row] {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    bytes
+}
+
+/// Whether the bytes, or the steps between them, are of a few kinds only: zeros, `changeme…`, a count.
+fn is_patterned(bytes: &[u8]) -> bool {
+    let different = |bytes: &mut dyn Iterator<Item = u8>| {
+        let mut seen = [false; 256];
+        bytes.for_each(|byte| seen[usize::from(byte)] = true);
+        seen.iter().filter(|seen| **seen).count()
+    };
+    let steps = &mut bytes.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
+    // Text is no key: whoever typed it did not roll dice for each letter.
+    let typed = bytes
+        .iter()
+        .all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    typed
+        || different(&mut bytes.iter().copied()) < DIFFERENT_BYTES_MIN
+        || different(steps) < DIFFERENT_BYTES_MIN
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn key_file(text: &str) -> (tempfile::TempDir, SecretFile) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("master-key");
+        write_new(&path, text).expect("write");
+        (folder, SecretFile::from(path))
+    }
+
+    fn key() -> MasterKey {
+        let (_folder, file) = key_file(&gen_secret().expect("randomness"));
+        MasterKey::read(&file).expect("a key")
+    }
+
+    #[test]
+    fn a_generated_key_is_read_back_is_private_and_never_overwritten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("master-key");
+        MasterKey::generate(&path).expect("a new file");
+        assert_eq!(
+            path.metadata().expect("there").permissions().mode() & 0o777,
+            0o600
+        );
+        let before = MasterKey::read(&SecretFile::from(path.clone())).expect("a key");
+        let sealed = before.seal("t", "r", b"secret").expect("sealed");
+        let again = MasterKey::generate(&path).expect_err("it is there");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        let after = MasterKey::read(&SecretFile::from(path)).expect("a key");
+        assert!(after.open("t", "r", &sealed).is_ok());
+    }
+
+    #[test]
+    fn short_default_patterned_and_typed_keys_are_refused_without_repeating_them() {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let count: Vec<u8> = (0..32).collect();
+        for text in [
+            encode(&[7; 31]),
+            encode(&[0; 32]),
+            encode(&count),
+            encode(&b"changeme".repeat(4)),
+            encode(b"The quick brown fox jumps over the lazy dog"),
+            "changeme".to_owned(),
+            "not base64url: ###".to_owned(),
+        ] {
+            let (_folder, file) = key_file(&text);
+            let refused = MasterKey::read(&file).expect_err(&text);
+            assert_eq!(refused.field(), "master_key_file");
+            assert!(!refused.rule().contains(&text), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_missing_or_that_others_can_read_is_refused() {
+        assert!(MasterKey::read(&SecretFile::from(PathBuf::from("/no/such/key"))).is_err());
+        let (_folder, file) = key_file(&gen_secret().expect("randomness"));
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))
+            .expect("chmod");
+        assert!(MasterKey::read(&file).is_err());
+    }
+
+    #[test]
+    fn what_is_sealed_opens_in_its_own_row_only() {
+        let key = key();
+        let sealed = key.seal("signing_keys", "k1", b"secret").expect("sealed");
+        assert_eq!(
+            &**key.open("signing_keys", "k1", &sealed).expect("opens"),
+            b"secret"
+        );
+        for (table, row) in [
+            ("signing_keys", "k2"),
+            ("roots", "k1"),
+            ("signing_keysk", "1"),
+        ] {
+            assert!(matches!(
+                key.open(table, row, &sealed),
+                Err(SealError::Changed(_))
+            ));
+        }
+        for index in 0..sealed.bytes.len() {
+            let mut changed = sealed.clone();
+            changed.bytes[index] ^= 1;
+            assert!(matches!(
+                key.open("signing_keys", "k1", &changed),
+                Err(SealError::Changed(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn another_master_key_is_named_as_such() {
+        let sealed = key().seal("signing_keys", "k1", b"secret").expect("sealed");
+        assert!(matches!(
+            key().open("signing_keys", "k1", &sealed),
+            Err(SealError::OtherKey { .. })
+        ));
+    }
+
+    #[test]
+    fn hashes_differ_by_id_secret_and_master_key() {
+        let key = key();
+        let hash = key.hash_api_key("k1", "s");
+        assert_eq!(hash, key.hash_api_key("k1", "s"));
+        assert_ne!(hash, key.hash_api_key("k2", "s"));
+        assert_ne!(hash, key.hash_api_key("k1", "t"));
+        assert_ne!(hash, super::tests::key().hash_api_key("k1", "s"));
+    }
+}
