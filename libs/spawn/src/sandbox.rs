@@ -1,0 +1,271 @@
+//! Makes a sandbox and becomes its first process.
+//!
+//! [`become_first_process`] is called by a process that was started for nothing else, already under the uid that
+//! the sandbox has on the machine. It forks once: the child is process 1 of the new namespaces and executes the
+//! runner, the parent waits for it and is what the machine sees of the sandbox. What the first process has:
+//!
+//! | | |
+//! |---|---|
+//! | namespaces | user, mount, pid, network, ipc, uts, cgroup, all new |
+//! | uid and gid | 1000 inside, mapped to the one outside; no other is mapped, no supplementary group |
+//! | capabilities | none in any set, none to be gained; no new privileges |
+//! | system calls | the allow-list of the module `filter` |
+//! | descriptors | 0, 1 and 2 on /dev/null, 3 is the socket to the keeper |
+//! | environment | empty |
+//! | session, keyring | new, empty; umask 022, default signals |
+//! | file system | the module `mounts` |
+
+use std::ffi::{CString, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Signal, WaitIdStatus, getpid};
+
+use crate::filter::Filter;
+use crate::{capability, limits, mounts, network};
+
+/// The uid and gid inside.
+const INSIDE: u32 = 1000;
+/// The socket to the keeper, before and after.
+const SOCKET: libc::c_int = 3;
+
+/// What a sandbox may use. Bytes and counts; each is enforced by the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// Bytes of `/workspace`.
+    pub workspace: u64,
+    /// Bytes of `/home/agent`.
+    pub home: u64,
+    /// Bytes of `/tmp`.
+    pub temporary: u64,
+    /// Bytes of `/dev/shm`.
+    pub shared_memory: u64,
+    /// Processes and threads at a time.
+    pub processes: u64,
+    /// Descriptors of one process.
+    pub descriptors: u64,
+    /// Bytes of address space of one process, where nothing better bounds memory.
+    pub address_space: Option<u64>,
+}
+
+/// Why a sandbox could not be made: a step, and what the kernel said.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct SpawnError {
+    /// The step.
+    pub what: &'static str,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+impl Spec {
+    /// The specification as arguments of a command line.
+    pub fn to_arguments(&self) -> Vec<OsString> {
+        let Self { workspace, home, temporary, shared_memory, processes, descriptors, address_space } = self;
+        [workspace, home, temporary, shared_memory, processes, descriptors, &address_space.unwrap_or(0)]
+            .into_iter()
+            .map(|number| OsString::from(number.to_string()))
+            .collect()
+    }
+
+    /// Reads what [`Self::to_arguments`] wrote; `None` for anything else.
+    pub fn from_arguments(arguments: &[OsString]) -> Option<Self> {
+        let numbers: Vec<u64> =
+            arguments.iter().map(|word| word.to_str()?.parse().ok()).collect::<Option<_>>()?;
+        let [workspace, home, temporary, shared_memory, processes, descriptors, address_space] =
+            <[u64; 7]>::try_from(numbers).ok()?;
+        Some(Self {
+            workspace,
+            home,
+            temporary,
+            shared_memory,
+            processes,
+            descriptors,
+            address_space: (address_space > 0).then_some(address_space),
+        })
+    }
+}
+
+/// Makes the sandbox, with `argv` as its first process, executed from this process's own binary. Descriptor 3
+/// must be the socket to the keeper. Returns the exit code once the first process has ended.
+///
+/// # Errors
+/// The step that the kernel refused; then there is no sandbox.
+pub fn become_first_process(spec: &Spec, argv: &[OsString]) -> Result<u8, SpawnError> {
+    let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
+    let errno = |what: &'static str| move |source: rustix::io::Errno| SpawnError { what, source: source.into() };
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(errno("hide from ptrace"))?;
+    let filter = Filter::compile().map_err(failed("compile the filter"))?;
+    let binary = open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(errno("open our own binary"))?;
+    let words: Vec<CString> = argv
+        .iter()
+        .map(|word| CString::new(word.clone().into_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| failed("read the arguments")(error.into()))?;
+    capability::fresh_keyring().map_err(failed("leave the session keyring"))?;
+    namespaces()?;
+    match fork().map_err(failed("fork"))? {
+        Some(child) => wait_for(child).map_err(failed("wait for the first process")),
+        None => {
+            let error = first_process(spec, &filter, binary.as_fd(), &words);
+            Err(error)
+        }
+    }
+}
+
+/// New namespaces of every kind, in which we are uid 1000 and nobody else exists.
+fn namespaces() -> Result<(), SpawnError> {
+    let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let flags = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP;
+    #[expect(unsafe_code, reason = "no safe binding of unshare with a user namespace")]
+    // SAFETY: this process has one thread and shares no memory; its file descriptors are not affected.
+    let done = unsafe { libc::unshare(flags) };
+    if done != 0 {
+        return Err(failed("make namespaces (user namespaces must be allowed for this user)")(io::Error::last_os_error()));
+    }
+    // A kernel may have dropped the dumpable flag's owner with the credentials: these files stay ours.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+        .map_err(|error| failed("own our /proc")(error.into()))?;
+    for (file, text) in [
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/uid_map", format!("{INSIDE} {uid} 1")),
+        ("/proc/self/gid_map", format!("{INSIDE} {gid} 1")),
+    ] {
+        fs::write(file, text).map_err(failed("map our own uid"))?;
+    }
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(|error| failed("hide from ptrace")(error.into()))?;
+    rustix::system::sethostname(b"sandbox").map_err(|error| failed("set the host name")(error.into()))
+}
+
+/// What the child does; returns only when something failed.
+fn first_process(spec: &Spec, filter: &Filter, binary: BorrowedFd<'_>, words: &[CString]) -> SpawnError {
+    let prepared = || -> Result<(), SpawnError> {
+        let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|error| failed("die with our parent")(error.into()))?;
+        if !getpid().is_init() {
+            return Err(failed("be the first process")(io::Error::other("another process is")));
+        }
+        rustix::process::setsid().map_err(|error| failed("start a session")(error.into()))?;
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        network::loopback_up().map_err(failed("bring loopback up"))?;
+        mounts::enter(spec)?;
+        limits::apply(spec).map_err(failed("set limits"))?;
+        capability::drop_all().map_err(failed("give up privileges"))?;
+        silence().map_err(failed("close the descriptors"))?;
+        filter.apply().map_err(failed("apply the filter"))
+    };
+    match prepared() {
+        Ok(()) => SpawnError { what: "execute the runner", source: execute(binary, words) },
+        Err(error) => error,
+    }
+}
+
+/// The first three descriptors lead nowhere; all but the socket are closed by exec. Errors are still heard,
+/// since descriptor 2 is duplicated aside until then.
+fn silence() -> io::Result<()> {
+    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    crate::process::close_the_rest()?;
+    #[expect(unsafe_code, reason = "descriptor 3 was given to this process by number")]
+    // SAFETY: the caller's contract says that 3 is open; borrowed for one call.
+    let socket = unsafe { BorrowedFd::borrow_raw(SOCKET) };
+    rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty())?;
+    Ok(rustix::stdio::dup2_stderr(&null)?)
+}
+
+fn execute(binary: BorrowedFd<'_>, words: &[CString]) -> io::Error {
+    let mut argv: Vec<*const libc::c_char> = words.iter().map(|word| word.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let environment: [*const libc::c_char; 1] = [std::ptr::null()];
+    #[expect(unsafe_code, reason = "no safe binding of execveat")]
+    // SAFETY: both arrays end with null and their strings with NUL; all outlive the call, which either replaces
+    // the process or changes nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            binary.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    io::Error::last_os_error()
+}
+
+/// `None` in the child.
+fn fork() -> io::Result<Option<Pid>> {
+    #[expect(unsafe_code, reason = "no safe binding of fork")]
+    // SAFETY: this process has one thread, so the child may do whatever we may.
+    let number = unsafe { libc::fork() };
+    match number {
+        0 => Ok(None),
+        number if number > 0 => Ok(Pid::from_raw(number)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn wait_for(child: Pid) -> io::Result<u8> {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    // The socket belongs to the first process alone: its end must be seen when that one ends.
+    #[expect(unsafe_code, reason = "descriptor 3 was given to this process by number")]
+    // SAFETY: nobody else in this process uses the descriptor.
+    unsafe {
+        libc::close(SOCKET);
+    }
+    loop {
+        match waitid(WaitId::Pid(child), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => return Ok(code_of(&status)),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn code_of(status: &WaitIdStatus) -> u8 {
+    let code = status.exit_status().unwrap_or(128 + status.terminating_signal().unwrap_or(0));
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+/// The binary that a sandbox's first process executes: our own.
+pub fn own_binary() -> io::Result<PathBuf> {
+    fs::read_link("/proc/self/exe")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_specification_survives_the_command_line() {
+        let spec = Spec {
+            workspace: 1,
+            home: 2,
+            temporary: 3,
+            shared_memory: 4,
+            processes: 5,
+            descriptors: 6,
+            address_space: None,
+        };
+        assert_eq!(Spec::from_arguments(&spec.to_arguments()), Some(spec.clone()));
+        let bounded = Spec { address_space: Some(7), ..spec };
+        assert_eq!(Spec::from_arguments(&bounded.to_arguments()), Some(bounded));
+        assert_eq!(Spec::from_arguments(&["x".into()]), None);
+    }
+}
