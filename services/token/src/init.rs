@@ -96,15 +96,26 @@ pub enum InitError {
 /// # Errors
 /// [`InitError`], which says what to do.
 pub async fn init(config: &InitConfig, clock: &dyn Clock) -> Result<Initialized, InitError> {
+    let database = &config.database;
+    let now = clock.now();
+    Store::migrate(database, now).await?;
+    let store = Store::open(database).await?;
+    let done = begin(config, &store, now).await;
+    store.close().await;
+    done
+}
+
+async fn begin(
+    config: &InitConfig,
+    store: &Store,
+    now: Timestamp,
+) -> Result<Initialized, InitError> {
     let InitConfig {
-        database,
+        database: _,
         master_key_file,
         api_key_file,
         certificates,
     } = config;
-    let now = clock.now();
-    Store::migrate(database, now).await?;
-    let store = Store::open(database).await?;
     let master = master_key(master_key_file, store.is_empty().await?)?;
     let mut done = Initialized::Unchanged;
     if store.is_empty().await? {

@@ -118,7 +118,7 @@ pub async fn serve_by(
             }
         }
     });
-    let handlers = Handlers::new(core);
+    let handlers = Handlers::new(Arc::clone(&core));
     let mut options = ServerOptions::new(readiness);
     options.drain_delay = drain_delay;
     options.reflection = reflection;
@@ -132,6 +132,9 @@ pub async fn serve_by(
     shutdown.begin();
     if !shutdown.join(JOIN_LIMIT).await {
         tracing::warn!("tasks were left behind at the end");
+    }
+    if let Some(core) = core.get() {
+        core.store.close().await;
     }
     let failed = failure.lock().take();
     failed.map_or(Ok(()), Err)?;

@@ -79,6 +79,11 @@ impl Store {
         })
     }
 
+    /// Ends all connections, once what is under way is done.
+    pub(crate) async fn close(&self) {
+        self.database.close().await;
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors
@@ -87,3 +92,6 @@ impl Store {
         Ok(self.database.ping().await?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! How trust begins, and what stops a start.
+
+mod harness;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use harness::{Home, LIMIT, Token, mint_request, refused};
+use sandgate_api::token::v1 as pb;
+use sandgate_api::token::v1::revocation_target::Scope;
+use sandgate_api::token::v1::token_service_client::TokenServiceClient;
+use sandgate_rpc::config::SecretFile;
+use sandgate_rpc::{
+    Channel, ChannelOptions, ClientTls, Listen, ServerTls, Service, Shutdown, Target,
+};
+use sandgate_session::Audience;
+use sandgate_token::{InitError, Initialized, Ports, ServeError, gen_secret, init, serve};
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+
+#[tokio::test]
+async fn init_creates_trust_once_and_overwrites_nothing() {
+    let home = Home::new();
+    let config = home.init_config();
+    assert_eq!(
+        init(&config, &home.clock).await.expect("the first"),
+        Initialized::Begun
+    );
+    let read = |name: &str| std::fs::read_to_string(home.path(name)).expect("a file");
+    let (master, key) = (read("config/master-key"), read("api-key"));
+    for name in ["config/master-key", "api-key"] {
+        let mode = home
+            .path(name)
+            .metadata()
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    assert_eq!(
+        init(&config, &home.clock).await.expect("the second"),
+        Initialized::Unchanged
+    );
+    assert_eq!((read("config/master-key"), read("api-key")), (master, key));
+}
+
+#[tokio::test]
+async fn two_inits_at_once_create_one_trust() {
+    let home = Home::new();
+    let config = home.init_config();
+    let (one, two) = tokio::join!(init(&config, &home.clock), init(&config, &home.clock));
+    let (one, two) = (one.expect("one"), two.expect("two"));
+    assert!(one == Initialized::Begun || two == Initialized::Begun);
+    let settings = home.config();
+    let token = Token::spawn(home, settings);
+    token.ready().await;
+    assert_eq!(token.verifier().await.keys().lists("nonsense"), false);
+    let text = std::fs::read_to_string(token.home.path("api-key")).expect("the file");
+    let request = pb::AuthenticateApiKeyRequest {
+        secret: text.trim().to_owned(),
+    };
+    assert!(token.api_keys().authenticate_api_key(request).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_api_key_that_a_crash_left_in_its_file_becomes_the_first_key() {
+    let home = Home::initialized().await;
+    // As after a crash between the file and the database: the file and the master key are there, the rows not.
+    for name in ["token.db", "token.db-wal", "token.db-shm"] {
+        drop(std::fs::remove_file(home.path(name)));
+    }
+    assert_eq!(
+        init(&home.init_config(), &home.clock).await.expect("again"),
+        Initialized::Begun
+    );
+    let settings = home.config();
+    let token = Token::spawn(home, settings);
+    token.ready().await;
+    let text = std::fs::read_to_string(token.home.path("api-key")).expect("the file");
+    let request = pb::AuthenticateApiKeyRequest {
+        secret: text.trim().to_owned(),
+    };
+    assert!(token.api_keys().authenticate_api_key(request).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_missing_key_beside_a_database_stops_init_and_start_and_is_not_replaced() {
+    let home = Home::initialized().await;
+    std::fs::remove_file(home.path("config/master-key")).expect("remove");
+    let refused = init(&home.init_config(), &home.clock)
+        .await
+        .expect_err("refused");
+    assert!(matches!(refused, InitError::KeyMissing(_)), "{refused}");
+    assert!(!home.path("config/master-key").exists());
+    let settings = home.config();
+    let mut token = Token::spawn(home, settings);
+    assert!(matches!(token.ended().await, Err(ServeError::MasterKey(_))));
+}
+
+#[tokio::test]
+async fn another_or_a_weak_key_stops_init_and_start() {
+    let home = Home::initialized().await;
+    let file = home.path("config/master-key");
+    std::fs::write(&file, gen_secret().expect("randomness")).expect("write");
+    let refused = init(&home.init_config(), &home.clock)
+        .await
+        .expect_err("refused");
+    assert!(matches!(refused, InitError::Keys(_)), "{refused}");
+    let settings = home.config();
+    let mut token = Token::spawn(home, settings);
+    assert!(matches!(token.ended().await, Err(ServeError::Load(_))));
+    let Token { home, .. } = token;
+    std::fs::write(&file, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").expect("write");
+    assert!(matches!(
+        init(&home.init_config(), &home.clock).await,
+        Err(InitError::File(_))
+    ));
+    std::fs::write(&file, gen_secret().expect("randomness")).expect("write");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+    let settings = home.config();
+    let mut token = Token::spawn(home, settings);
+    assert!(matches!(token.ended().await, Err(ServeError::MasterKey(_))));
+}
+
+#[tokio::test]
+async fn a_service_without_its_database_stays_up_says_so_and_serves_once_it_is_there() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("config")).expect("a folder");
+    let key = home.path("config/master-key");
+    std::fs::write(&key, gen_secret().expect("randomness")).expect("write");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    let settings = home.config();
+    let token = Token::spawn(home, settings);
+    let not_serving = token.health_reaches(ServingStatus::NotServing);
+    tokio::time::timeout(LIMIT, not_serving)
+        .await
+        .expect("an answer");
+    let refusal = refused(token.mint(mint_request(&token.home.clock)).await);
+    assert_eq!(refusal, (Code::Unavailable, "NOT_READY".to_owned()));
+    init(&token.home.init_config(), &token.home.clock)
+        .await
+        .expect("init");
+    token.ready().await;
+    assert!(token.mint(mint_request(&token.home.clock)).await.is_ok());
+}
+
+#[tokio::test]
+async fn keys_outlive_the_process_and_so_do_tokens() {
+    let mut token = Token::start().await;
+    let pair = token
+        .mint(mint_request(&token.home.clock))
+        .await
+        .expect("minted")
+        .tokens
+        .expect("tokens");
+    token.end();
+    token.ended().await.expect("a clean end");
+    let settings = token.home.config();
+    let again = Token::spawn(token.home, settings);
+    again.ready().await;
+    again.claims(&pair.agent_token, Audience::Agent).await;
+}
+
+#[tokio::test]
+async fn a_restored_backup_revokes_every_session_before_anything_is_served() {
+    let home = Home::initialized().await;
+    let backup = std::fs::read(home.path("token.db")).expect("a backup");
+    let mut settings = home.config();
+    settings.feed_head_file = Some(home.path("config/feed-head"));
+    let mut token = Token::spawn(home, settings.clone());
+    token.ready().await;
+    let request = mint_request(&token.home.clock);
+    let pair = token
+        .mint(request.clone())
+        .await
+        .expect("minted")
+        .tokens
+        .expect("tokens");
+    token
+        .revoke("default", Scope::User("somebody".to_owned()))
+        .await;
+    token.end();
+    token.ended().await.expect("a clean end");
+    let home = token.home;
+    for name in ["token.db-wal", "token.db-shm"] {
+        drop(std::fs::remove_file(home.path(name)));
+    }
+    std::fs::write(home.path("token.db"), backup).expect("restore");
+    home.clock.advance(Duration::from_secs(1));
+    let token = Token::spawn(home, settings);
+    token.ready().await;
+    assert_eq!(
+        refused(token.renew(&pair.daemon_token).await).1,
+        "SESSION_REVOKED"
+    );
+    // A session that begins today is not concerned.
+    assert!(token.mint(mint_request(&token.home.clock)).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_certificates_of_init_join_the_services_by_mutual_tls() {
+    let home = Home::new();
+    let mut config = home.init_config();
+    config.certificates = Some(home.path("certificates"));
+    init(&config, &home.clock).await.expect("init");
+    let file = |name: &str| home.path("certificates").join(name);
+    for name in [
+        "token.key",
+        "orchestrator.key",
+        "auth-gateway.key",
+        "storage-sync.key",
+    ] {
+        let mode = file(name).metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let before = std::fs::read(file("token.pem")).expect("a certificate");
+    init(&config, &home.clock).await.expect("again");
+    assert_eq!(
+        std::fs::read(file("token.pem")).expect("a certificate"),
+        before
+    );
+    ServerTls::load(&file("token.pem"), &file("token.key"), &file("ca.pem")).expect("they fit");
+    assert!(SecretFile::from(file("token.key")).read("tls_key").is_ok());
+}
+
+#[tokio::test]
+async fn a_certificate_names_its_service_and_no_other() {
+    // Certificates are checked against the machine's time.
+    let home = Home::new();
+    let mut config = home.init_config();
+    config.certificates = Some(home.path("certificates"));
+    init(&config, &sandgate_types::SystemClock)
+        .await
+        .expect("init");
+    let file = |name: &str| home.path("certificates").join(name);
+    let tls =
+        ServerTls::load(&file("token.pem"), &file("token.key"), &file("ca.pem")).expect("they fit");
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let listen = Listen::tcp(address, Some(tls)).await.expect("a port");
+    let authority = listen.local_addr().expect("an address").to_string();
+    let shutdown = Shutdown::new();
+    let serving = serve(
+        home.config(),
+        Ports { mesh: vec![listen] },
+        home.clock.shared(),
+        shutdown.clone(),
+    );
+    shutdown.spawn("token", async move { serving.await.expect("it serves") });
+    let client = |service: &str, expected: Service| {
+        let tls = ClientTls::load(
+            &file(&format!("{service}.pem")),
+            &file(&format!("{service}.key")),
+            &file("ca.pem"),
+            expected,
+        );
+        let target = Target::tcp(&authority, Some(tls.expect("they fit")));
+        TokenServiceClient::new(Channel::new(target, ChannelOptions::default()))
+    };
+    let keys = client("storage-sync", Service::Token)
+        .get_jwks(pb::GetJwksRequest {})
+        .await;
+    assert_eq!(keys.expect("allowed").into_inner().keys.len(), 1);
+    let minted = client("storage-sync", Service::Token)
+        .mint_session(mint_request(&home.clock))
+        .await;
+    assert_eq!(
+        minted.expect_err("not the orchestrator").code(),
+        Code::PermissionDenied
+    );
+    let other = client("orchestrator", Service::StorageSync)
+        .mint_session(mint_request(&home.clock))
+        .await;
+    assert_eq!(
+        other.expect_err("not storage-sync").code(),
+        Code::Unavailable
+    );
+    shutdown.begin();
+    assert!(shutdown.join(LIMIT).await);
+}
