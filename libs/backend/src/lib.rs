@@ -1,9 +1,7 @@
 //! Where sandboxes run: the contract, and the backend of one Linux machine.
 
-pub mod config;
-mod contract;
+mod backend;
 
-pub use config::{Hello, Limits, LocalConfig, LocalTemplate, UidRange};
-pub use contract::{
+pub use backend::{
     Backend, BackendError, Bound, Capabilities, ClaimRequest, Claimed, InstanceEvent, InstanceState, PoolState,
 };

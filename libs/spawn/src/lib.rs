@@ -1,11 +1,21 @@
-//! Process set-up that needs unsafe, alone: namespaces, limits, filters, terminals.
+//! Process set-up that needs unsafe, alone: namespaces, mounts, limits, filters, terminals.
 //!
-//! Three things are started here: the runner, inside namespaces ([`sandbox`]); the keeper, outside them
-//! ([`keeper`]); and the agent's processes, by the runner ([`process`]). What they get is listed in code; what is
-//! not listed they do not have. Each use of `unsafe` stands beside its argument.
+//! - [`process`] starts the agent's processes, inside.
+//! - [`helper`] starts the daemons of a sandbox, outside, so that they die with whoever started them.
+//! - [`sandbox`] makes a sandbox and becomes its first process.
+//!
+//! A sandbox starts from nothing: what it has is listed in [`sandbox`], and whatever cannot be applied is an
+//! error. It is made with the kernel's own calls rather than by a container library: the ones there are take
+//! on a uid only after the namespaces, leave `/dev` and `/` unbounded, and keep a process between us and the
+//! sandbox's first.
 
-pub mod harden;
+pub mod helper;
+pub mod inherited;
 pub mod process;
-mod sys;
+pub mod sandbox;
 
-pub use harden::{enter_runner, seal};
+mod capability;
+mod filter;
+mod limits;
+mod mounts;
+mod network;
