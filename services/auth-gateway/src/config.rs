@@ -1,0 +1,319 @@
+//! Args → Config. Nothing after this asks whether something was set.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use sandgate_rpc::config::Period;
+use sandgate_types::{Malformed, Violations};
+use serde::{Deserialize, Serialize};
+
+/// Requests of one sandbox in a second: far more than an agent needs, far less than fills a processor.
+const SANDBOX_RATE: NonZeroU32 = NonZeroU32::new(1_000).expect("a thousand is not zero");
+/// What clients are used to.
+const CLIENT_LISTEN: &str = "127.0.0.1:7070";
+/// Endpoints of a cluster take this long to hear that we end.
+const DRAIN_DELAY: Duration = Duration::ZERO;
+/// Requests on their way have this long then.
+const GRACE: Duration = Duration::from_secs(10);
+const DRAIN_MAX: Duration = Duration::from_secs(60);
+const GRACE_MAX: Duration = Duration::from_secs(300);
+
+/// The settings of the auth-gateway.
+#[derive(Debug, Parser, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(
+    about = "Sandgate's auth-gateway: who may call what, as whom, how often, with which credential"
+)]
+pub struct Args {
+    /// Where clients connect; in plaintext on loopback only
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_CLIENT_LISTEN")]
+    pub client_listen: Option<SocketAddr>,
+    /// A Unix socket for clients of our own user, in a folder of mode 0700
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_CLIENT_SOCKET")]
+    pub client_socket: Option<PathBuf>,
+    /// The certificate that clients see, PEM
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_CLIENT_CERTIFICATE")]
+    pub client_certificate: Option<PathBuf>,
+    /// The key of the certificate that clients see, PEM
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_CLIENT_KEY")]
+    pub client_key: Option<PathBuf>,
+    /// The address on which services are served, with mutual TLS
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Our certificate toward services, PEM
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_TLS_CERTIFICATE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The key of our certificate toward services, PEM
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// The root of the services' certificates, PEM
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_TLS_ROOTS")]
+    pub tls_roots: Option<PathBuf>,
+    /// Where the token service is: host:port
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_TOKEN")]
+    pub token: Option<String>,
+    /// Where the orchestrator is: host:port
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_ORCHESTRATOR")]
+    pub orchestrator: Option<String>,
+    /// Where storage-sync is: host:port
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_STORAGE")]
+    pub storage: Option<String>,
+    /// The orchestrator's Unix socket, from which links to instances come
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_LINKS_SOCKET")]
+    pub links_socket: Option<PathBuf>,
+    /// The policy: which upstreams sandboxes may call; without one, none
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_POLICY")]
+    pub policy: Option<PathBuf>,
+    /// Where the gate keeps its audit log
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_AUDIT_DIR")]
+    pub audit_dir: Option<PathBuf>,
+    /// CA certificates of https:// upstreams, PEM; without it, those are refused
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_UPSTREAM_ROOTS")]
+    pub upstream_roots: Option<PathBuf>,
+    /// Whether the policy may name upstreams on this machine by their loopback address
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_LOOPBACK_UPSTREAMS")]
+    pub loopback_upstreams: Option<bool>,
+    /// Requests of one sandbox in a second, over all routes
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_SANDBOX_RATE")]
+    pub sandbox_rate: Option<NonZeroU32>,
+    /// Threads of the data path; by default one for each processor
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_WORKERS")]
+    pub workers: Option<NonZeroUsize>,
+    /// How long new connections are taken after the end began: at most 60s
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_DRAIN_DELAY")]
+    pub drain_delay: Option<Period>,
+    /// How long requests on their way have after that: at most 5m
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_GRACE")]
+    pub grace: Option<Period>,
+    /// Whether gRPC reflection is served
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_REFLECTION")]
+    pub reflection: Option<bool>,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            client_listen: CLIENT_LISTEN.parse().ok(),
+            client_socket: None,
+            client_certificate: None,
+            client_key: None,
+            listen: None,
+            tls_certificate: None,
+            tls_key: None,
+            tls_roots: None,
+            token: None,
+            orchestrator: None,
+            storage: None,
+            links_socket: None,
+            policy: None,
+            audit_dir: None,
+            upstream_roots: None,
+            loopback_upstreams: Some(true),
+            sandbox_rate: Some(SANDBOX_RATE),
+            workers: None,
+            drain_delay: Some(Period(DRAIN_DELAY)),
+            grace: Some(Period(GRACE)),
+            reflection: Some(true),
+        }
+    }
+}
+
+/// What the gate is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The policy; without one, sandboxes may call nothing.
+    pub policy: Option<PathBuf>,
+    /// Where the audit log is kept.
+    pub audit_dir: PathBuf,
+    /// CA certificates of https:// upstreams; without them, those are refused.
+    pub upstream_roots: Option<PathBuf>,
+    /// Whether upstreams may be on this machine, named by a loopback address.
+    pub loopback_upstreams: bool,
+    /// Requests of one sandbox in a second.
+    pub sandbox_rate: NonZeroU32,
+    /// Threads of the data path; `None` for one each processor.
+    pub workers: Option<NonZeroUsize>,
+    /// How long new connections are taken after the end began.
+    pub drain_delay: Duration,
+    /// How long requests on their way have after that.
+    pub grace: Duration,
+    /// Whether gRPC reflection is served.
+    pub reflection: bool,
+}
+
+impl Config {
+    /// The defaults, with an audit log in `audit_dir` and without a policy.
+    pub fn new(audit_dir: PathBuf) -> Self {
+        Self {
+            policy: None,
+            audit_dir,
+            upstream_roots: None,
+            loopback_upstreams: true,
+            sandbox_rate: SANDBOX_RATE,
+            workers: None,
+            drain_delay: DRAIN_DELAY,
+            grace: GRACE,
+            reflection: true,
+        }
+    }
+}
+
+/// Where the gate listens and whom it calls, as a process of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Sockets {
+    pub(crate) client_listen: Option<SocketAddr>,
+    pub(crate) client_socket: Option<PathBuf>,
+    pub(crate) client_tls: Option<(PathBuf, PathBuf)>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) roots: PathBuf,
+    pub(crate) token: String,
+    pub(crate) orchestrator: String,
+    pub(crate) storage: String,
+    pub(crate) links_socket: PathBuf,
+}
+
+impl TryFrom<Args> for (Config, Sockets) {
+    type Error = Violations;
+
+    fn try_from(args: Args) -> Result<Self, Violations> {
+        let Args {
+            client_listen,
+            client_socket,
+            client_certificate,
+            client_key,
+            listen,
+            tls_certificate,
+            tls_key,
+            tls_roots,
+            token,
+            orchestrator,
+            storage,
+            links_socket,
+            policy,
+            audit_dir,
+            upstream_roots,
+            loopback_upstreams,
+            sandbox_rate,
+            workers,
+            drain_delay,
+            grace,
+            reflection,
+        } = args;
+        let mut violations = Violations::new();
+        let client_tls = match (client_certificate, client_key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => {
+                violations.push(Malformed::new(
+                    "client_key",
+                    "must be set with client_certificate",
+                ));
+                None
+            }
+            (None, Some(_)) => {
+                violations.push(Malformed::new(
+                    "client_certificate",
+                    "must be set with client_key",
+                ));
+                None
+            }
+        };
+        if let Some(address) = client_listen
+            && !address.ip().is_loopback()
+            && client_tls.is_none()
+        {
+            let rule =
+                "must be a loopback address while client_certificate and client_key are not set";
+            violations.push(Malformed::new("client_listen", rule));
+        }
+        let listen = violations.check(required("listen", listen));
+        let certificate = violations.check(required("tls_certificate", tls_certificate));
+        let key = violations.check(required("tls_key", tls_key));
+        let roots = violations.check(required("tls_roots", tls_roots));
+        let token = violations.check(required("token", token));
+        let orchestrator = violations.check(required("orchestrator", orchestrator));
+        let storage = violations.check(required("storage", storage));
+        let links_socket = violations.check(required("links_socket", links_socket));
+        let audit_dir = violations.check(required("audit_dir", audit_dir));
+        let drain_delay = drain_delay.map_or(DRAIN_DELAY, |period| period.0);
+        if drain_delay > DRAIN_MAX {
+            violations.push(Malformed::new("drain_delay", "must be at most 60s"));
+        }
+        let grace = grace.map_or(GRACE, |period| period.0);
+        if grace > GRACE_MAX {
+            violations.push(Malformed::new("grace", "must be at most 5m"));
+        }
+        let built = (|| {
+            let config = Config {
+                policy,
+                audit_dir: audit_dir?,
+                upstream_roots,
+                loopback_upstreams: loopback_upstreams.unwrap_or(true),
+                sandbox_rate: sandbox_rate.unwrap_or(SANDBOX_RATE),
+                workers,
+                drain_delay,
+                grace,
+                reflection: reflection.unwrap_or(true),
+            };
+            let sockets = Sockets {
+                client_listen,
+                client_socket,
+                client_tls,
+                listen: listen?,
+                certificate: certificate?,
+                key: key?,
+                roots: roots?,
+                token: token?,
+                orchestrator: orchestrator?,
+                storage: storage?,
+                links_socket: links_socket?,
+            };
+            Some((config, sockets))
+        })();
+        match built {
+            Some(built) => violations.or(built),
+            None => Err(violations),
+        }
+    }
+}
+
+fn required<T>(key: &str, value: Option<T>) -> Result<T, Malformed> {
+    value.ok_or_else(|| Malformed::new(key, "must be set"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_missing_or_out_of_bounds_is_told_at_once() {
+        let args = Args {
+            client_listen: "0.0.0.0:7070".parse().ok(),
+            client_certificate: Some("cert.pem".into()),
+            grace: Some(Period(Duration::from_secs(301))),
+            ..Args::default()
+        };
+        let refused = <(Config, Sockets)>::try_from(args).expect_err("refused");
+        let fields: Vec<&str> = refused.iter().map(Malformed::field).collect();
+        let expected = [
+            "client_key",
+            "client_listen",
+            "listen",
+            "tls_certificate",
+            "tls_key",
+            "tls_roots",
+            "token",
+            "orchestrator",
+            "storage",
+            "links_socket",
+            "audit_dir",
+            "grace",
+        ];
+        assert_eq!(fields, expected);
+    }
+}

@@ -1,0 +1,235 @@
+//! What the policy says to one request of one session. Pure: the same request, claims and policy give the
+//! same verdict, and nothing is looked up on the way.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Uri};
+use sandgate_session::Claims;
+use sandgate_types::RouteName;
+
+use crate::headers;
+use crate::path::{self, Unlisted};
+use crate::policy::{Claim, Forward, Matching, Policy, Route};
+use crate::refusal::{Clause, Denial};
+
+/// What HTTP routes begin with.
+const ROUTES: &str = "/r/";
+
+/// The head of a request, as it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// Its method.
+    pub(crate) method: &'a Method,
+    /// Its target.
+    pub(crate) uri: &'a Uri,
+    /// Its headers.
+    pub(crate) headers: &'a HeaderMap,
+}
+
+/// What the policy says.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Forward this.
+    Allow(Box<Allowed>),
+    /// Refuse, for this.
+    Refuse(Denial),
+}
+
+/// What is forwarded in the place of the request.
+#[derive(Debug)]
+pub(crate) struct Allowed {
+    /// The route.
+    pub(crate) route: Arc<Route>,
+    /// Path and query toward the upstream.
+    pub(crate) target: String,
+    /// All headers toward the upstream; nothing else crosses.
+    pub(crate) headers: HeaderMap,
+    /// Whether it is a gRPC call.
+    pub(crate) grpc: bool,
+}
+
+/// Decides.
+pub(crate) fn decide(policy: &Policy, asked: Asked<'_>, claims: &Claims) -> Verdict {
+    match allow(policy, asked, claims) {
+        Ok(allowed) => Verdict::Allow(Box::new(allowed)),
+        Err(denial) => Verdict::Refuse(denial),
+    }
+}
+
+fn allow(policy: &Policy, asked: Asked<'_>, claims: &Claims) -> Result<Allowed, Denial> {
+    let refuse = |clause| Denial {
+        route: None,
+        clause,
+    };
+    let served = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    if !served.contains(asked.method) {
+        return Err(refuse(Clause::Protocol));
+    }
+    if asked.headers.contains_key(header::UPGRADE) || asked.headers.contains_key("http2-settings") {
+        return Err(refuse(Clause::Upgrade));
+    }
+    for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::TE] {
+        if headers::only(asked.headers, name).is_err() {
+            return Err(refuse(Clause::HeaderTwice));
+        }
+    }
+    let path = path::canonical(asked.uri.path()).map_err(|odd| refuse(Clause::Path(odd)))?;
+    let usable =
+        |route: &&Arc<Route>| route.is_open_to(&claims.tenant) && claims.may(&route.spec.operation);
+    if let Some(rest) = path.strip_prefix(ROUTES) {
+        let (name, rest) = rest
+            .split_once('/')
+            .map_or((rest, ""), |(name, rest)| (name, rest));
+        let route = RouteName::parse("route", name).ok();
+        let route = route.and_then(|name| policy.route(&name)).filter(usable);
+        let route = route.ok_or_else(|| refuse(Clause::Route))?;
+        http(route, asked, claims, &format!("/{rest}"))
+    } else {
+        let route = policy.method(&path).filter(usable);
+        let route = route.ok_or_else(|| refuse(Clause::Route))?;
+        grpc(route, asked, claims, path)
+    }
+}
+
+fn http(
+    route: &Arc<Route>,
+    asked: Asked<'_>,
+    claims: &Claims,
+    rest: &str,
+) -> Result<Allowed, Denial> {
+    let refuse = |clause| Denial {
+        route: Some(route.spec.name.clone()),
+        clause,
+    };
+    let Matching::Http {
+        path_prefix,
+        methods,
+    } = &route.spec.matching
+    else {
+        // gRPC routes are reached by their methods, and have no name here.
+        return Err(Denial {
+            route: None,
+            clause: Clause::Route,
+        });
+    };
+    if headers::is_grpc(asked.headers) {
+        return Err(refuse(Clause::GrpcOnHttp));
+    }
+    if !methods.contains(asked.method) {
+        return Err(refuse(Clause::Methods));
+    }
+    if !is_beneath(path_prefix, rest) {
+        return Err(refuse(Clause::PathPrefix));
+    }
+    let mut target = format!("{}{rest}", route.spec.upstream.base_path);
+    if let Some(query) = asked.uri.query().filter(|query| !query.is_empty()) {
+        let query = path::canonical_query(query, &route.spec.forward.query);
+        let query = query.map_err(|unlisted| match unlisted {
+            Unlisted::Odd(odd) => refuse(Clause::Query(odd)),
+            Unlisted::Parameter => refuse(Clause::QueryUnlisted),
+        })?;
+        if !query.is_empty() {
+            target.push('?');
+            target.push_str(&query);
+        }
+    }
+    let declared = asked.headers.get(header::CONTENT_LENGTH);
+    let declared = declared.map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
+    match declared {
+        None => {}
+        Some(Some(bytes)) => {
+            let bytes: u64 = bytes;
+            if bytes > route.spec.limits.request_bytes.bytes() {
+                return Err(refuse(Clause::RequestBytes));
+            }
+        }
+        // A length that is no number is read by nobody twice in the same way.
+        Some(None) => return Err(refuse(Clause::HeaderTwice)),
+    }
+    let crossing = headers::http_request(asked.headers, &route.spec.forward);
+    Ok(Allowed {
+        route: Arc::clone(route),
+        target,
+        headers: written(crossing, route, asked.method, claims),
+        grpc: false,
+    })
+}
+
+fn grpc(
+    route: &Arc<Route>,
+    asked: Asked<'_>,
+    claims: &Claims,
+    path: String,
+) -> Result<Allowed, Denial> {
+    let refuse = |clause| Denial {
+        route: Some(route.spec.name.clone()),
+        clause,
+    };
+    if !headers::is_grpc(asked.headers) || *asked.method != Method::POST {
+        return Err(refuse(Clause::HttpOnGrpc));
+    }
+    if asked.uri.query().is_some() {
+        return Err(refuse(Clause::QueryUnlisted));
+    }
+    let mut crossing = headers::grpc_request(asked.headers, &route.spec.forward);
+    crossing.insert(header::TE, HeaderValue::from_static("trailers"));
+    Ok(Allowed {
+        route: Arc::clone(route),
+        target: path,
+        headers: written(crossing, route, asked.method, claims),
+        grpc: true,
+    })
+}
+
+/// Whether `rest` is at or below `prefix`, by whole segments.
+fn is_beneath(prefix: &str, rest: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    rest.strip_prefix(prefix)
+        .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// Writes identity and credential over whatever crossed.
+fn written(mut crossing: HeaderMap, route: &Route, method: &Method, claims: &Claims) -> HeaderMap {
+    for (name, claim) in &route.spec.identity {
+        let text = match claim {
+            Claim::Tenant => claims.tenant.as_str(),
+            Claim::User => claims.user.as_str(),
+            Claim::Conversation => claims.conversation.as_str(),
+            Claim::Sandbox => claims.sandbox.as_str(),
+            Claim::Session => claims.session.as_str(),
+        };
+        crossing.remove(name);
+        // Ids and names are of an alphabet that headers take.
+        if let Ok(value) = HeaderValue::from_str(text) {
+            crossing.insert(name.clone(), value);
+        }
+    }
+    if let Some(credential) = &route.spec.credential {
+        crossing.remove(&credential.header);
+        if *method != Method::OPTIONS {
+            crossing.insert(credential.header.clone(), credential.value.clone());
+        }
+    }
+    crossing
+}
+
+/// What of an answer crosses back.
+pub(crate) fn answer_headers(answer: &HeaderMap, forward: &Forward, grpc: bool) -> HeaderMap {
+    if grpc {
+        headers::grpc_response(answer, forward)
+    } else {
+        headers::http_response(answer, forward)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! The one place that turns refusals into gRPC statuses and HTTP answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use sandgate_rpc::{Fault, Reason};
+use sandgate_types::Malformed;
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use crate::mesh::AttachRefusal;
+use crate::refusal::{Clause, CutReason, Refusal};
+
+const DOMAIN: &str = "auth-gateway";
+/// A feed that was lost is usually back after one heartbeat.
+const FEED_WAIT: Duration = Duration::from_secs(1);
+/// A link or an upstream that is gone is usually back as soon.
+const PEER_WAIT: Duration = Duration::from_millis(500);
+
+/// How a caller wants to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// By a status in trailers.
+    Grpc,
+    /// By a status line and JSON.
+    Http,
+}
+
+impl From<&Refusal> for Fault {
+    fn from(refusal: &Refusal) -> Self {
+        let reason = Reason::new(DOMAIN, refusal.reason());
+        let message = refusal.message();
+        let fault = match refusal {
+            Refusal::NotReady(_) => Fault::unavailable(reason, message).retry_after(FEED_WAIT),
+            Refusal::KeyMissing | Refusal::KeyRefused => Fault::unauthenticated(reason, message),
+            Refusal::KeysBusy => Fault::exhausted(reason, message)
+                .quota("api keys", "lookups at a time")
+                .retry_after(PEER_WAIT),
+            Refusal::TokenMissing | Refusal::Token(_) => Fault::unauthenticated(reason, message),
+            Refusal::InstanceNotLive => Fault::failed_precondition(reason, message).precondition(
+                "INSTANCE_LIVE",
+                "instance",
+                "the instance must serve a conversation and not be ending",
+            ),
+            Refusal::MethodUnknown | Refusal::NotGrpc => Fault::unimplemented(reason, message),
+            Refusal::RoleMissing => Fault::permission_denied(reason, message),
+            Refusal::SandboxUnnamed => Fault::from(Malformed::new(
+                "x-sandbox-id",
+                "must name one sandbox: 's' and 25 lower-case letters and digits",
+            )),
+            Refusal::SandboxUnknown => Fault::not_found(reason, message),
+            Refusal::SandboxUnreachable | Refusal::ServiceUnreachable => {
+                Fault::unavailable(reason, message).retry_after(PEER_WAIT)
+            }
+            Refusal::Denied(denial) => match denial.clause {
+                Clause::Route => Fault::unimplemented(reason, message),
+                Clause::Path(_)
+                | Clause::Query(_)
+                | Clause::QueryUnlisted
+                | Clause::HeaderTwice => Fault::from(Malformed::new("request", message)),
+                Clause::RequestBytes => Fault::exhausted(reason, message)
+                    .quota("limits.request_bytes", "bytes of the request's body"),
+                Clause::Protocol
+                | Clause::Upgrade
+                | Clause::PathPrefix
+                | Clause::Methods
+                | Clause::GrpcOnHttp
+                | Clause::HttpOnGrpc => Fault::permission_denied(reason, message),
+            }
+            .meta("clause", denial.clause.as_str()),
+            Refusal::RateLimited { wait, .. } => Fault::exhausted(reason, message)
+                .quota("rate", "requests of one sandbox")
+                .retry_after(*wait),
+            Refusal::RequestTooLarge(_) => Fault::exhausted(reason, message)
+                .quota("limits.request_bytes", "bytes of the request's body"),
+            Refusal::ResponseTooLarge(_) => Fault::exhausted(reason, message)
+                .quota("limits.response_bytes", "bytes of the answer's body"),
+            Refusal::DeadlineExceeded => Fault::deadline_exceeded(reason, message),
+            Refusal::Upstream { .. } => Fault::unavailable(reason, message).retry_after(PEER_WAIT),
+            Refusal::Unrecorded => Fault::unavailable(reason, message).retry_after(FEED_WAIT),
+            Refusal::Cut(cut) => match cut {
+                CutReason::Revoked | CutReason::Expired => Fault::unauthenticated(reason, message),
+                CutReason::InstanceEnded => Fault::aborted(reason, message),
+                CutReason::PolicyChanged => Fault::permission_denied(reason, message),
+                CutReason::FeedLost | CutReason::Ending => {
+                    Fault::unavailable(reason, message).retry_after(FEED_WAIT)
+                }
+            },
+        };
+        match refusal.route() {
+            Some(route) => fault.meta("route", route),
+            None => fault,
+        }
+    }
+}
+
+impl From<&Refusal> for Status {
+    fn from(refusal: &Refusal) -> Self {
+        Fault::from(refusal).into()
+    }
+}
+
+impl From<&AttachRefusal> for Status {
+    fn from(refusal: &AttachRefusal) -> Self {
+        let reason = |code| Reason::new(DOMAIN, code);
+        match refusal {
+            AttachRefusal::InstanceUnnamed => Fault::from(Malformed::new(
+                "x-instance-id",
+                "must name one instance: 'i' and 25 lower-case letters and digits",
+            )),
+            AttachRefusal::NoKeys => Fault::unavailable(
+                reason("KEYS_MISSING"),
+                "the gate has no keys yet by which tickets are verified",
+            )
+            .retry_after(FEED_WAIT),
+            AttachRefusal::Token(refusal) => Fault::failed_precondition(
+                reason(refusal.as_str()),
+                "the ticket, or a token beside it, is refused",
+            )
+            .precondition("TICKET", "ticket", refusal.as_str()),
+            AttachRefusal::OtherSession => Fault::failed_precondition(
+                reason("SESSION_MISMATCH"),
+                "the tokens are of another session than the ticket",
+            ),
+            AttachRefusal::NotLive => Fault::unavailable(
+                reason("INSTANCE_NOT_LIVE"),
+                "the gate has not heard that the instance is live",
+            )
+            .retry_after(PEER_WAIT),
+        }
+        .into()
+    }
+}
+
+/// A channel of ours gave a call up; what happened is in its own log.
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        if status.code() == Code::DeadlineExceeded {
+            Self::DeadlineExceeded
+        } else {
+            tracing::debug!(%status, "a service did not answer");
+            Self::ServiceUnreachable
+        }
+    }
+}
+
+/// The status line; finer than the gRPC code where HTTP has a finer one.
+fn http_status(refusal: &Refusal, code: Code) -> StatusCode {
+    match refusal {
+        Refusal::Denied(denial) => match denial.clause {
+            Clause::Route => return StatusCode::NOT_FOUND,
+            Clause::Methods | Clause::Protocol => return StatusCode::METHOD_NOT_ALLOWED,
+            Clause::RequestBytes => return StatusCode::PAYLOAD_TOO_LARGE,
+            Clause::GrpcOnHttp | Clause::HttpOnGrpc => return StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Clause::Upgrade => return StatusCode::NOT_IMPLEMENTED,
+            Clause::PathPrefix => return StatusCode::FORBIDDEN,
+            Clause::Path(_) | Clause::Query(_) | Clause::QueryUnlisted | Clause::HeaderTwice => {
+                return StatusCode::BAD_REQUEST;
+            }
+        },
+        Refusal::RequestTooLarge(_) => return StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::ResponseTooLarge(_) | Refusal::Upstream { .. } => return StatusCode::BAD_GATEWAY,
+        Refusal::MethodUnknown => return StatusCode::NOT_FOUND,
+        Refusal::NotGrpc => return StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refusal::NotReady(_)
+        | Refusal::KeyMissing
+        | Refusal::KeyRefused
+        | Refusal::KeysBusy
+        | Refusal::TokenMissing
+        | Refusal::Token(_)
+        | Refusal::InstanceNotLive
+        | Refusal::RoleMissing
+        | Refusal::SandboxUnnamed
+        | Refusal::SandboxUnknown
+        | Refusal::SandboxUnreachable
+        | Refusal::RateLimited { .. }
+        | Refusal::DeadlineExceeded
+        | Refusal::ServiceUnreachable
+        | Refusal::Unrecorded
+        | Refusal::Cut(_) => {}
+    }
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
+}
+
+/// The name of a code, as gRPC spells it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// The answer to a request that is refused.
+pub(crate) fn answer(refusal: &Refusal, dialect: Dialect) -> Response<Body> {
+    match dialect {
+        Dialect::Grpc => Status::from(refusal).into_http(),
+        Dialect::Http => http_answer(refusal),
+    }
+}
+
+fn http_answer(refusal: &Refusal) -> Response<Body> {
+    let code = Fault::from(refusal).code();
+    let status = http_status(refusal, code);
+    let mut json = serde_json::json!({
+        "code": code_name(code),
+        "reason": refusal.reason(),
+        "message": refusal.message(),
+    });
+    if let Some(route) = refusal.route() {
+        json["route"] = route.as_str().into();
+    }
+    if let Refusal::Denied(denial) = refusal
+        && denial.route.is_some()
+        && !denial.clause.as_str().is_empty()
+    {
+        json["clause"] = denial.clause.as_str().into();
+    }
+    let mut response = Response::new(Body::new(Full::new(Bytes::from(format!("{json}\n")))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let Some(wait) = wait_of(refusal) {
+        // Rounded up: a client that waits this long is not refused again.
+        let seconds = wait.as_millis().div_ceil(1_000).max(1);
+        if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
+            headers.insert(header::RETRY_AFTER, value);
+        }
+    }
+    response
+}
+
+fn wait_of(refusal: &Refusal) -> Option<Duration> {
+    match refusal {
+        Refusal::RateLimited { wait, .. } => Some(*wait),
+        Refusal::NotReady(_) | Refusal::Unrecorded => Some(FEED_WAIT),
+        Refusal::SandboxUnreachable | Refusal::ServiceUnreachable | Refusal::KeysBusy => {
+            Some(PEER_WAIT)
+        }
+        Refusal::KeyMissing
+        | Refusal::KeyRefused
+        | Refusal::TokenMissing
+        | Refusal::Token(_)
+        | Refusal::InstanceNotLive
+        | Refusal::MethodUnknown
+        | Refusal::NotGrpc
+        | Refusal::RoleMissing
+        | Refusal::SandboxUnnamed
+        | Refusal::SandboxUnknown
+        | Refusal::Denied(_)
+        | Refusal::RequestTooLarge(_)
+        | Refusal::ResponseTooLarge(_)
+        | Refusal::DeadlineExceeded
+        | Refusal::Upstream { .. }
+        | Refusal::Cut(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandgate_types::RouteName;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+    use crate::refusal::Denial;
+
+    fn limited() -> Refusal {
+        Refusal::RateLimited {
+            route: RouteName::parse("name", "llm").ok(),
+            wait: Duration::from_millis(1_200),
+        }
+    }
+
+    #[test]
+    fn a_grpc_caller_reads_the_reason_the_route_and_how_long_to_wait() {
+        let status = Status::from(&limited());
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let info = status.get_details_error_info().expect("ErrorInfo");
+        assert_eq!(info.reason, "RATE_LIMITED");
+        assert_eq!(info.metadata["route"], "llm");
+        let retry = status.get_details_retry_info().expect("RetryInfo");
+        assert_eq!(retry.retry_delay, Some(Duration::from_millis(1_200)));
+    }
+
+    #[test]
+    fn an_http_caller_gets_a_status_line_and_json() {
+        let response = answer(&limited(), Dialect::Http);
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        let refusal = Refusal::Denied(Denial {
+            route: None,
+            clause: Clause::Route,
+        });
+        assert_eq!(
+            answer(&refusal, Dialect::Http).status(),
+            StatusCode::NOT_FOUND
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! Bodies on their way: counted, timed, and cut when what allowed them ends.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::error::Dialect;
+use crate::refusal::Refusal;
+use crate::streams::{Cut, Open};
+
+/// Why a body ended early, for whoever waits for the other direction.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Verdict(Arc<OnceLock<Refusal>>);
+
+impl Verdict {
+    /// Why, if it did.
+    pub(crate) fn get(&self) -> Option<Refusal> {
+        self.0.get().cloned()
+    }
+
+    fn set(&self, refusal: &Refusal) {
+        self.0.get_or_init(|| refusal.clone());
+    }
+}
+
+/// A body that ends early.
+#[derive(Debug, thiserror::Error)]
+#[error("the body was cut: {}", .0.reason())]
+struct Stopped(Refusal);
+
+type TrailerFilter = Box<dyn Fn(HeaderMap) -> HeaderMap + Send>;
+
+/// A body under guard.
+pub(crate) struct Guarded<B> {
+    inner: B,
+    left: Option<u64>,
+    too_large: Option<Refusal>,
+    cut: Cut,
+    cut_wait: Pin<Box<WaitForCancellationFutureOwned>>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    trailers: Option<TrailerFilter>,
+    /// How a caller learns of the end: in trailers, or by a reset.
+    dialect: Dialect,
+    verdict: Verdict,
+    /// Entered for as long as the body lives.
+    open: Option<Arc<Open>>,
+    done: bool,
+}
+
+impl<B> Guarded<B> {
+    /// A body that ends when `cut` says so.
+    pub(crate) fn new(inner: B, cut: &Cut) -> Self {
+        Self {
+            inner,
+            left: None,
+            too_large: None,
+            cut: cut.clone(),
+            cut_wait: Box::pin(cut.token().cancelled_owned()),
+            deadline: None,
+            trailers: None,
+            dialect: Dialect::Http,
+            verdict: Verdict::default(),
+            open: None,
+            done: false,
+        }
+    }
+
+    /// Ends it with `refusal` after `bytes`.
+    pub(crate) fn at_most(mut self, bytes: u64, refusal: Refusal) -> Self {
+        self.left = Some(bytes);
+        self.too_large = Some(refusal);
+        self
+    }
+
+    /// Ends it at an instant.
+    pub(crate) fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
+        self
+    }
+
+    /// Lets trailers cross by a filter only.
+    pub(crate) fn trailers(
+        mut self,
+        filter: impl Fn(HeaderMap) -> HeaderMap + Send + 'static,
+    ) -> Self {
+        self.trailers = Some(Box::new(filter));
+        self
+    }
+
+    /// Tells the reader why it ended, in trailers where those are read.
+    pub(crate) fn answers(mut self, dialect: Dialect, open: Arc<Open>) -> Self {
+        self.dialect = dialect;
+        self.open = Some(open);
+        self
+    }
+
+    /// Tells `verdict` why it ended.
+    pub(crate) fn tells(mut self, verdict: &Verdict) -> Self {
+        self.verdict = verdict.clone();
+        self
+    }
+
+    fn stop(&mut self, refusal: &Refusal) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
+        self.done = true;
+        self.verdict.set(refusal);
+        self.open = None;
+        match self.dialect {
+            Dialect::Grpc => {
+                let mut trailers = HeaderMap::new();
+                // A status of ours has no metadata that cannot be encoded.
+                if Status::from(refusal).add_header(&mut trailers).is_err() {
+                    return Poll::Ready(Some(Err(Stopped(refusal.clone()))));
+                }
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+            Dialect::Http => Poll::Ready(Some(Err(Stopped(refusal.clone())))),
+        }
+    }
+}
+
+impl<B> http_body::Body for Guarded<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if this.done {
+            return Poll::Ready(None);
+        }
+        if this.cut_wait.as_mut().poll(context).is_ready() {
+            let reason = this.cut.reason();
+            let reason = reason.unwrap_or(crate::refusal::CutReason::Ending);
+            return this.stop(&Refusal::Cut(reason)).map_err(BodyError::from);
+        }
+        if let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(context).is_ready()
+        {
+            return this
+                .stop(&Refusal::DeadlineExceeded)
+                .map_err(BodyError::from);
+        }
+        let frame = match ready!(Pin::new(&mut this.inner).poll_frame(context)) {
+            None => {
+                this.done = true;
+                this.open = None;
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                this.done = true;
+                this.open = None;
+                tracing::debug!(%error, "a body broke off");
+                return Poll::Ready(Some(Err(BodyError::Broken)));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        match frame.into_data() {
+            Ok(data) => {
+                if let Some(left) = &mut this.left {
+                    let size = data.remaining() as u64;
+                    if size > *left {
+                        let refusal = this.too_large.clone();
+                        let refusal = refusal.unwrap_or(Refusal::DeadlineExceeded);
+                        return this.stop(&refusal).map_err(BodyError::from);
+                    }
+                    *left -= size;
+                }
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                let trailers = match &this.trailers {
+                    Some(filter) => filter(trailers),
+                    None => trailers,
+                };
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Why a body ended early, as hyper sees it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The sender broke off.
+    #[error("the sender broke off")]
+    Broken,
+    /// We cut it.
+    #[error(transparent)]
+    Stopped(#[from] StoppedError),
+}
+
+/// What [`BodyError::Stopped`] carries.
+#[derive(Debug, thiserror::Error)]
+#[error("the body was cut")]
+pub(crate) struct StoppedError;
+
+impl From<Stopped> for BodyError {
+    fn from(stopped: Stopped) -> Self {
+        tracing::debug!(reason = stopped.0.reason(), "a body was cut");
+        Self::Stopped(StoppedError)
+    }
+}
+
+/// A guarded body as our servers and channels take it.
+pub(crate) fn boxed<B>(guarded: Guarded<B>) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    Body::new(guarded)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! What a policy may say, and that everything else is refused by name, all at once.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+const DOCUMENT: &str = include_str!("../../../../../docs/policy.md");
+
+/// The example of the document.
+fn example() -> &'static str {
+    let (_, rest) = DOCUMENT.split_once("```yaml\n").expect("an example");
+    rest.split_once("```").expect("its end").0
+}
+
+fn folder_with_key(mode: u32) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("llm.key");
+    std::fs::write(&file, "sk-secret\n").expect("write");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    folder
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let folder = folder_with_key(0o600);
+    let violations = parse(text, folder.path(), false).expect_err("refused");
+    violations.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_documented_example_is_a_policy() {
+    let folder = folder_with_key(0o600);
+    let routes = parse(example(), folder.path(), true).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(routes.len(), 3);
+    let credential = routes
+        .iter()
+        .find_map(|route| route.credential.as_ref())
+        .expect("a credential");
+    assert_eq!(credential.value, "Bearer sk-secret");
+    assert!(!format!("{routes:?}").contains("sk-secret"));
+}
+
+#[test]
+fn an_empty_policy_allows_nothing_and_is_a_policy() {
+    let folder = folder_with_key(0o600);
+    assert_eq!(
+        parse("version: 1\nroutes: []\n", folder.path(), false),
+        Ok(Vec::new())
+    );
+}
+
+#[test]
+fn every_problem_is_told_at_once_and_by_its_path() {
+    let problems = problems(
+        "version: 2\n\
+         colour: red\n\
+         budgets: {}\n\
+         routes:\n\
+         - name: Bad_Name\n\
+         \x20 http: { path_prefix: /../x, methods: [FETCH] }\n\
+         \x20 operation: op\n\
+         \x20 upstream: { url: 'ftp://x' }\n\
+         - name: ok\n\
+         \x20 grpc: { methods: [sandgate.token.v1.TokenService/RenewSession] }\n\
+         \x20 upstream: { url: 'http://localhost:1' }\n\
+         \x20 schema: {}\n\
+         \x20 timout: 5s\n",
+    );
+    let all = problems.join("\n");
+    for expected in [
+        "version must be 1",
+        "colour is no key of the policy",
+        "budgets is not built in this version",
+        "routes[0].name ",
+        "routes[0].http.path_prefix ",
+        "routes[0].http.methods[0] must be GET",
+        "routes[0].upstream.url ",
+        "routes[1].grpc.methods[0] must not be a method of Sandgate",
+        "routes[1].upstream.url must name the loopback by its address",
+        "routes[1].operation must be given",
+        "routes[1].schema is not built in this version",
+        "routes[1].timout is no key of the policy",
+    ] {
+        assert!(all.contains(expected), "{expected}\nin\n{all}");
+    }
+}
+
+fn one(extra: &str) -> String {
+    format!(
+        "version: 1\nroutes:\n- name: r\n  http: {{ methods: [GET] }}\n  operation: op\n  {extra}\n"
+    )
+}
+
+#[test]
+fn a_credential_needs_tenants_tls_and_a_closed_file() {
+    let all = problems(&one(
+        "upstream: { url: 'http://api.example.com' }\n  credential: { header: authorization, prefix: 'Bearer ', file: llm.key }",
+    ))
+    .join("\n");
+    assert!(all.contains("routes[0].tenants must name"), "{all}");
+    assert!(
+        all.contains("routes[0].credential must not go to an http://"),
+        "{all}"
+    );
+    let open = folder_with_key(0o644);
+    let text = one(
+        "tenants: [a]\n  upstream: { url: 'http://127.0.0.1:1' }\n  credential: { header: x-key, file: llm.key }",
+    );
+    let all = parse(&text, open.path(), false)
+        .expect_err("open to others")
+        .to_string();
+    assert!(
+        all.contains("routes[0].credential.file") && all.contains("chmod 600"),
+        "{all}"
+    );
+    assert!(!all.contains("sk-secret"));
+    assert!(parse(&text, folder_with_key(0o600).path(), false).is_ok());
+}
+
+#[test]
+fn https_without_roots_is_refused_with_what_to_do() {
+    let all = problems(&one("upstream: { url: 'https://api.example.com' }")).join("\n");
+    assert!(all.contains("upstream_roots"), "{all}");
+}
+
+#[test]
+fn headers_that_would_carry_an_identity_of_the_callers_cannot_be_listed() {
+    for header in [
+        "authorization",
+        "cookie",
+        "connection",
+        "host",
+        "forwarded",
+        "x-forwarded-for",
+        "x-real-ip",
+        "traceparent",
+        "sandgate-caller-bin",
+        "x-sandbox-id",
+        "x_user",
+        "X-User",
+        "te",
+    ] {
+        let all = problems(&one(&format!(
+            "upstream: {{ url: 'http://127.0.0.1:1' }}\n  forward: {{ request_headers: ['{header}'] }}"
+        )))
+        .join("\n");
+        assert!(
+            all.contains("routes[0].forward.request_headers[0]"),
+            "{header}: {all}"
+        );
+    }
+    let all = problems(&one(
+        "upstream: { url: 'http://127.0.0.1:1' }\n  identity: { headers: { x-user: user } }\n  forward: { request_headers: [x-user] }",
+    ))
+    .join("\n");
+    assert!(all.contains("must not list x-user"), "{all}");
+}
+
+#[test]
+fn two_routes_of_one_name_or_one_method_are_refused() {
+    let route = |name: &str| {
+        format!(
+            "- name: {name}\n  grpc: {{ methods: [a.B/C] }}\n  operation: op\n  upstream: {{ url: 'http://127.0.0.1:1' }}\n"
+        )
+    };
+    let all = problems(&format!(
+        "version: 1\nroutes:\n{}{}",
+        route("a"),
+        route("a")
+    ))
+    .join("\n");
+    assert!(
+        all.contains("routes[1].name must be another than that of routes[0]"),
+        "{all}"
+    );
+    assert!(
+        all.contains("routes[1].grpc.methods must not have a method that routes[0] has"),
+        "{all}"
+    );
+}
+
+#[test]
+fn text_that_is_no_yaml_or_repeats_a_key_is_refused_without_being_repeated() {
+    for text in [
+        "",
+        "[",
+        "version: 1\nversion: 1\nroutes: []",
+        "- a",
+        "routes: {a: b}",
+    ] {
+        assert!(!problems(text).is_empty(), "{text}");
+    }
+}

@@ -1,0 +1,264 @@
+//! The policy in force, and how a newer one takes its place: whole, or not at all.
+//!
+//! The file and the files of credentials are looked at every two seconds. A policy that cannot be served
+//! changes nothing and is told in the log; the last good one goes on. Routes that did not change keep their
+//! connections and what their limits have counted.
+
+use std::collections::BTreeSet;
+use std::fs::Metadata;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use sandgate_types::{Malformed, RouteName, Violations};
+
+use super::parse::{FILE_MAX_BYTES, parse};
+use super::{Matching, Policy, Route};
+use crate::upstream::{Dialing, Upstream};
+
+/// The policy in force.
+#[derive(Debug)]
+pub(crate) struct Policies {
+    file: Option<PathBuf>,
+    dialing: Dialing,
+    current: RwLock<Arc<Policy>>,
+    /// What the files looked like when they were last read.
+    seen: Mutex<Fingerprint>,
+}
+
+/// What came of looking.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Loaded {
+    /// Nothing has changed.
+    Same,
+    /// A newer policy is in force.
+    Newer {
+        /// How many routes it has.
+        routes: usize,
+    },
+    /// What is there cannot be served; the last good one goes on.
+    Refused(Violations),
+}
+
+/// Enough of a file's facts to notice any change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Fingerprint(Vec<(PathBuf, Option<Facts>)>);
+
+/// Device, inode, size, times of content and of facts.
+type Facts = (u64, u64, u64, i64, i64, i64);
+
+impl Policies {
+    /// Reads the policy with which the gate starts; without a file, nothing is allowed.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn start(file: Option<PathBuf>, dialing: Dialing) -> Result<Self, Violations> {
+        let policies = Self {
+            file,
+            dialing,
+            current: RwLock::new(Arc::new(Policy::default())),
+            seen: Mutex::default(),
+        };
+        if let Some(file) = &policies.file {
+            policies.take(file)?;
+        }
+        Ok(policies)
+    }
+
+    /// The policy in force.
+    pub(crate) fn current(&self) -> Arc<Policy> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// Looks whether the files have changed, and takes what is there.
+    pub(crate) fn look(&self) -> Loaded {
+        let Some(file) = &self.file else {
+            return Loaded::Same;
+        };
+        let before = self.seen.lock().clone();
+        if before == before.again() {
+            return Loaded::Same;
+        }
+        match self.take(file) {
+            Ok(routes) => Loaded::Newer { routes },
+            Err(violations) => Loaded::Refused(violations),
+        }
+    }
+
+    fn take(&self, file: &Path) -> Result<usize, Violations> {
+        // Looked at before it is read: what is written meanwhile is seen the next time.
+        let mut paths = BTreeSet::from([file.to_owned()]);
+        *self.seen.lock() = Fingerprint::of(&paths);
+        let text = read(file)?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        paths.extend(credential_files(&text, folder));
+        *self.seen.lock() = Fingerprint::of(&paths);
+        let specs = parse(&text, folder, self.dialing.roots.is_some())?;
+        let old = self.current();
+        let mut violations = Violations::new();
+        let mut routes = Vec::with_capacity(specs.len());
+        for spec in specs {
+            if spec.upstream.is_literal_loopback() && !self.dialing.loopback {
+                let rule = "must not be a loopback address: loopback_upstreams is off";
+                let place = format!("routes.{}.upstream.url", spec.name);
+                violations.push(Malformed::new(place, rule));
+            }
+            let kept = old.route(&spec.name).filter(|route| route.spec == spec);
+            routes.push(kept.cloned().unwrap_or_else(|| {
+                let grpc = matches!(spec.matching, Matching::Grpc { .. });
+                let upstream = Upstream::new(spec.upstream.clone(), grpc, self.dialing.clone());
+                Arc::new(Route::new(spec, upstream))
+            }));
+        }
+        let routes = violations.or(routes)?;
+        let count = routes.len();
+        *self.current.write() = Arc::new(Policy::new(routes));
+        Ok(count)
+    }
+
+    /// The HTTP routes that a session may use, for its environment.
+    pub(crate) fn http_routes_of(&self, claims: &sandgate_session::Claims) -> Vec<RouteName> {
+        let policy = self.current();
+        let mut names: Vec<RouteName> = policy
+            .routes()
+            .filter(|route| matches!(route.spec.matching, Matching::Http { .. }))
+            .filter(|route| route.is_open_to(&claims.tenant) && claims.may(&route.spec.operation))
+            .map(|route| route.spec.name.clone())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Drops what limits remember of sandboxes that are gone.
+    pub(crate) fn shrink(&self) {
+        for route in self.current().routes() {
+            if let Some(limiter) = &route.limiter {
+                limiter.shrink();
+            }
+        }
+    }
+}
+
+impl Fingerprint {
+    fn of(paths: &BTreeSet<PathBuf>) -> Self {
+        let facts = |facts: Metadata| {
+            (
+                facts.dev(),
+                facts.ino(),
+                facts.size(),
+                facts.mtime(),
+                facts.mtime_nsec(),
+                facts.ctime(),
+            )
+        };
+        let seen = paths.iter().map(|path| {
+            let found = std::fs::metadata(path).ok().map(facts);
+            (path.clone(), found)
+        });
+        Self(seen.collect())
+    }
+
+    fn again(&self) -> Self {
+        Self::of(&self.0.iter().map(|(path, _)| path.clone()).collect())
+    }
+}
+
+fn read(file: &Path) -> Result<String, Violations> {
+    let refuse = |rule: String| {
+        Violations::from(Malformed::new(
+            "policy",
+            format!("{rule} ({})", file.display()),
+        ))
+    };
+    let mut text = String::new();
+    let opened = std::fs::File::open(file)
+        .map_err(|error| refuse(format!("must name a file that can be read: {error}")))?;
+    opened
+        .take(FILE_MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| refuse(format!("must name a file of text: {error}")))?;
+    if text.len() as u64 > FILE_MAX_BYTES {
+        return Err(refuse("must name a file of at most 8MiB".to_owned()));
+    }
+    Ok(text)
+}
+
+/// The files of credentials, so that a change of one is noticed. What is malformed is found by `parse`.
+fn credential_files(text: &str, folder: &Path) -> BTreeSet<PathBuf> {
+    let document: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).unwrap_or_default();
+    let routes = document
+        .get("routes")
+        .and_then(|routes| routes.as_sequence());
+    let files = routes.into_iter().flatten().filter_map(|route| {
+        let file = route.get("credential")?.get("file")?.as_str()?;
+        Some(folder.join(file))
+    });
+    files.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "version: 1
+routes:
+- name: a
+  http: { methods: [GET] }
+  operation: op
+  upstream: { url: 'http://127.0.0.1:1' }
+";
+
+    fn dialing() -> Dialing {
+        Dialing {
+            loopback: true,
+            ..Dialing::default()
+        }
+    }
+
+    #[test]
+    fn a_newer_policy_takes_its_place_and_a_broken_one_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("policy.yaml");
+        std::fs::write(&file, ONE).expect("write");
+        let policies = Policies::start(Some(file.clone()), dialing()).expect("a policy");
+        let route = |name: &str| {
+            let name = RouteName::parse("name", name).expect("a name");
+            policies.current().route(&name).cloned()
+        };
+        let first = route("a").expect("the route");
+        assert_eq!(policies.look(), Loaded::Same);
+
+        std::fs::write(&file, format!("{ONE}oops: 1\n")).expect("write");
+        assert!(matches!(policies.look(), Loaded::Refused(_)));
+        assert!(Arc::ptr_eq(&first, &route("a").expect("the last good one")));
+        assert_eq!(policies.look(), Loaded::Same);
+
+        let two = ONE
+            .replace("name: a", "name: b")
+            .replace("version: 1\nroutes:\n", ONE);
+        std::fs::write(&file, two).expect("write");
+        assert_eq!(policies.look(), Loaded::Newer { routes: 2 });
+        assert!(Arc::ptr_eq(&first, &route("a").expect("unchanged")));
+        assert!(route("b").is_some());
+    }
+
+    #[test]
+    fn a_changed_credential_makes_another_route() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, key) = (folder.path().join("policy.yaml"), folder.path().join("key"));
+        std::fs::write(&key, "one").expect("write");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+        let text = format!("{ONE}  tenants: [t]\n  credential: {{ header: x-key, file: key }}\n");
+        std::fs::write(&file, text).expect("write");
+        let policies = Policies::start(Some(file), dialing()).expect("a policy");
+        std::fs::write(&key, "another").expect("write");
+        assert_eq!(policies.look(), Loaded::Newer { routes: 1 });
+        let current = policies.current();
+        let route = current.routes().next().expect("the route");
+        let credential = route.spec.credential.as_ref().expect("a credential");
+        assert_eq!(credential.value, "another");
+    }
+}

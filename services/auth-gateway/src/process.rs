@@ -1,0 +1,162 @@
+//! The gate as a process of its own: settings, telemetry, sockets, serving, and the exit code.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandgate_rpc::config::{Loaded, ProcessEnv, Stop, load};
+use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
+use sandgate_session::link::{InstanceLink, receive_link};
+use sandgate_types::SystemClock;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use crate::bound::{Bound, ClientFacingTls};
+use crate::config::{Args, Config, Sockets};
+use crate::server::{Ports, serve};
+
+/// The name of the process.
+const PROCESS: &str = "sandgate-auth-gateway";
+/// When the orchestrator's socket is not there.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Links that wait to be taken.
+const LINKS_WAITING: usize = 64;
+/// Spans and metrics that are left have this long.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// The process, from its arguments (those after its name) to its exit code.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let loaded = load::<Args>(PROCESS, arguments, &ProcessEnv);
+    let settings = loaded.and_then(|Loaded { args, telemetry }| {
+        let (config, sockets) = args.try_into().map_err(Stop::from)?;
+        Ok((config, sockets, telemetry))
+    });
+    let (config, sockets, telemetry) = match settings {
+        Ok(settings) => settings,
+        Err(stop) => return stop.exit(),
+    };
+    match run(config, sockets, &telemetry) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Telemetry may be what failed, so it is said plainly.
+            let said = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("{PROCESS}: {error:#}\n"),
+            );
+            drop(said);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(
+    config: Config,
+    sockets: Sockets,
+    telemetry: &sandgate_telemetry::Settings,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let telemetry = sandgate_telemetry::init(telemetry)?;
+        let shutdown = Shutdown::new();
+        let ports = bind(sockets, &shutdown).await?;
+        shutdown.spawn("signals", until_told(shutdown.clone()));
+        let served = serve(config, ports, Arc::new(SystemClock), shutdown.clone()).await;
+        shutdown.begin();
+        telemetry.flush(FLUSH_LIMIT).await;
+        Ok(served?)
+    })
+}
+
+async fn bind(sockets: Sockets, shutdown: &Shutdown) -> anyhow::Result<Ports> {
+    let Sockets {
+        client_listen,
+        client_socket,
+        client_tls,
+        listen,
+        certificate,
+        key,
+        roots,
+        token,
+        orchestrator,
+        storage,
+        links_socket,
+    } = sockets;
+    let facing = client_tls
+        .map(|(certificate, key)| ClientFacingTls::load("client_certificate", &certificate, &key));
+    let facing = facing.transpose()?;
+    let mut client = Vec::new();
+    if let Some(address) = client_listen {
+        client.push(Bound::tcp(address, facing).await?);
+    }
+    if let Some(path) = client_socket {
+        client.push(Bound::unix(&path)?);
+    }
+    let tls = ServerTls::load(&certificate, &key, &roots)?;
+    let mesh = vec![Listen::tcp(listen, Some(tls)).await?];
+    let target = |authority: &str, expected| {
+        let tls = ClientTls::load(&certificate, &key, &roots, expected)?;
+        anyhow::Ok(Target::tcp(authority, Some(tls)))
+    };
+    let (sender, links) = mpsc::channel(LINKS_WAITING);
+    shutdown.spawn(
+        "links socket",
+        fetch_links(links_socket, sender, shutdown.clone()),
+    );
+    Ok(Ports {
+        client,
+        mesh,
+        token: target(&token, Service::Token)?,
+        orchestrator: target(&orchestrator, Service::Orchestrator)?,
+        storage: target(&storage, Service::StorageSync)?,
+        links,
+    })
+}
+
+/// Connects to the orchestrator's socket, again and again, and passes on what it gives.
+async fn fetch_links(path: PathBuf, sender: mpsc::Sender<InstanceLink>, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            fetched = fetch_once(&path, &sender) => {
+                if let Err(error) = fetched {
+                    tracing::debug!(%error, "the links socket was lost");
+                }
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+async fn fetch_once(path: &PathBuf, sender: &mpsc::Sender<InstanceLink>) -> std::io::Result<()> {
+    let stream = UnixStream::connect(path).await?;
+    let peer = stream.peer_cred()?.uid();
+    if peer != rustix::process::getuid().as_raw() {
+        return Err(std::io::ErrorKind::PermissionDenied.into());
+    }
+    while let Some(link) = receive_link(&stream).await? {
+        if sender.send(link).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Begins the end at the first SIGTERM or Ctrl-C.
+async fn until_told(shutdown: Shutdown) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    tokio::select! {
+        _told = terminate.recv() => shutdown.begin(),
+        _told = tokio::signal::ctrl_c() => shutdown.begin(),
+        () = shutdown.cancelled() => {}
+    }
+}

@@ -1,0 +1,339 @@
+//! Everything for which the gate refuses a request, by constants that audit, answers and tests share.
+//!
+//! A refusal explains only the clauses of routes that the session could use, and nothing secret.
+
+use std::time::Duration;
+
+use sandgate_session::TokenRefusal;
+use sandgate_types::RouteName;
+
+use crate::path::Odd;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The gate does not know enough to decide.
+    NotReady(Missing),
+    /// No API key, or more than one credential.
+    KeyMissing,
+    /// An API key that is unknown, wrong or revoked.
+    KeyRefused,
+    /// Too many keys are being looked up.
+    KeysBusy,
+    /// No session token, or more than one credential.
+    TokenMissing,
+    /// A session token that is not good here and now.
+    Token(TokenRefusal),
+    /// The instance is not serving a conversation, or is ending.
+    InstanceNotLive,
+    /// The RPC is none that this listener serves.
+    MethodUnknown,
+    /// The request is no gRPC call, where only those are served.
+    NotGrpc,
+    /// The caller has none of the method's roles.
+    RoleMissing,
+    /// `x-sandbox-id` is missing, doubled or no id.
+    SandboxUnnamed,
+    /// The sandbox is not there, or not the caller's.
+    SandboxUnknown,
+    /// The sandbox is there and cannot be reached at the moment.
+    SandboxUnreachable,
+    /// The policy refuses.
+    Denied(Denial),
+    /// The sandbox calls too often.
+    RateLimited {
+        /// The route whose rate it is; none for that of the sandbox.
+        route: Option<RouteName>,
+        /// When the same request may be let through.
+        wait: Duration,
+    },
+    /// The request's body is larger than the route takes.
+    RequestTooLarge(RouteName),
+    /// The answer's body is larger than the route takes.
+    ResponseTooLarge(RouteName),
+    /// The time of the route, of the caller or of the method is up.
+    DeadlineExceeded,
+    /// The upstream could not be asked, or broke off.
+    Upstream {
+        /// The route.
+        route: RouteName,
+        /// What happened.
+        failure: UpstreamFailure,
+    },
+    /// A service of the mesh could not be asked.
+    ServiceUnreachable,
+    /// The decision could not be recorded.
+    Unrecorded,
+    /// The open stream was cut.
+    Cut(CutReason),
+}
+
+/// What the gate lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The lease on revocations.
+    Lease,
+    /// The feed of instances.
+    Endpoints,
+    /// The keys by which tokens are verified.
+    Keys,
+}
+
+/// Why an open stream was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CutReason {
+    /// What authenticated it was revoked.
+    Revoked,
+    /// Its instance ended, is ending, or has a newer generation.
+    InstanceEnded,
+    /// The gate lost a feed.
+    FeedLost,
+    /// The policy that allowed it changed.
+    PolicyChanged,
+    /// The token that opened it expired, and no newer one took its place.
+    Expired,
+    /// The gate is ending.
+    Ending,
+}
+
+/// Why an upstream did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpstreamFailure {
+    /// It could not be resolved or connected to.
+    Unreachable,
+    /// The name leads to an address that the policy does not allow.
+    AddressRefused,
+    /// The connection broke, or it does not speak HTTP.
+    Broken,
+    /// It asked to switch protocols.
+    Switched,
+}
+
+/// A clause of the policy that refuses, or a request that no policy can allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Denial {
+    /// The route, where the session could use it.
+    pub(crate) route: Option<RouteName>,
+    /// What refuses.
+    pub(crate) clause: Clause,
+}
+
+/// What of a policy refuses a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clause {
+    /// No route that this session may use has this name or method.
+    Route,
+    /// The HTTP method is not served: CONNECT, TRACE or an extension.
+    Protocol,
+    /// The connection cannot be switched to another protocol.
+    Upgrade,
+    /// The path is odd.
+    Path(Odd),
+    /// The path is outside of the route's prefix.
+    PathPrefix,
+    /// The route does not serve this HTTP method.
+    Methods,
+    /// The query is odd.
+    Query(Odd),
+    /// A parameter is not in the route's list.
+    QueryUnlisted,
+    /// A gRPC call to an HTTP route.
+    GrpcOnHttp,
+    /// A plain request to a gRPC method.
+    HttpOnGrpc,
+    /// A header that may be there once is there twice.
+    HeaderTwice,
+    /// The declared length is over the route's limit.
+    RequestBytes,
+}
+
+impl Clause {
+    /// The part of the route, as the policy spells it; empty where it is not of the policy.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Route => "routes",
+            Self::Protocol | Self::Upgrade | Self::HeaderTwice => "",
+            Self::Path(_) | Self::PathPrefix => "http.path_prefix",
+            Self::Methods => "http.methods",
+            Self::Query(_) | Self::QueryUnlisted => "forward.query",
+            Self::GrpcOnHttp => "http",
+            Self::HttpOnGrpc => "grpc",
+            Self::RequestBytes => "limits.request_bytes",
+        }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Route => "ROUTE_UNKNOWN",
+            Self::Protocol => "PROTOCOL_REFUSED",
+            Self::Upgrade => "UPGRADE_REFUSED",
+            Self::Path(_) => "PATH_REFUSED",
+            Self::PathPrefix => "PATH_OUTSIDE",
+            Self::Methods => "METHOD_NOT_ALLOWED",
+            Self::Query(_) => "QUERY_REFUSED",
+            Self::QueryUnlisted => "QUERY_UNLISTED",
+            Self::GrpcOnHttp | Self::HttpOnGrpc => "PROTOCOL_MISMATCH",
+            Self::HeaderTwice => "HEADER_REPEATED",
+            Self::RequestBytes => "REQUEST_TOO_LARGE",
+        }
+    }
+
+    fn message(self) -> String {
+        match self {
+            Self::Route => {
+                "there is no route of this name or method that the session may use".into()
+            }
+            Self::Protocol => "CONNECT, TRACE and methods unknown to HTTP are not served".into(),
+            Self::Upgrade => "the connection is not switched to another protocol".into(),
+            Self::Path(odd) => format!("the path {odd}"),
+            Self::PathPrefix => "the path is outside of the route's prefix".into(),
+            Self::Methods => "the route does not serve this method".into(),
+            Self::Query(odd) => format!("the query {odd}"),
+            Self::QueryUnlisted => "a query parameter is not in the route's list".into(),
+            Self::GrpcOnHttp => {
+                "this is an HTTP route; gRPC methods are called on the listener's bare address"
+                    .into()
+            }
+            Self::HttpOnGrpc => "this is a gRPC method; call it by gRPC".into(),
+            Self::HeaderTwice => "a header that may be there once is there twice".into(),
+            Self::RequestBytes => "the body is larger than the route takes".into(),
+        }
+    }
+}
+
+impl Refusal {
+    /// The constant by which programs, audit and tests know it.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::NotReady(Missing::Lease) => "LEASE_LAPSED",
+            Self::NotReady(Missing::Endpoints) => "ENDPOINTS_STALE",
+            Self::NotReady(Missing::Keys) => "KEYS_MISSING",
+            Self::KeyMissing => "API_KEY_MISSING",
+            Self::KeyRefused => "API_KEY_REFUSED",
+            Self::KeysBusy => "API_KEYS_BUSY",
+            Self::TokenMissing => "TOKEN_MISSING",
+            Self::Token(refusal) => refusal.as_str(),
+            Self::InstanceNotLive => "INSTANCE_NOT_LIVE",
+            Self::MethodUnknown => "METHOD_UNKNOWN",
+            Self::NotGrpc => "NOT_GRPC",
+            Self::RoleMissing => "ROLE_MISSING",
+            Self::SandboxUnnamed => "SANDBOX_UNNAMED",
+            Self::SandboxUnknown => "SANDBOX_UNKNOWN",
+            Self::SandboxUnreachable => "SANDBOX_UNREACHABLE",
+            Self::Denied(denial) => denial.clause.reason(),
+            Self::RateLimited { .. } => "RATE_LIMITED",
+            Self::RequestTooLarge(_) => "REQUEST_TOO_LARGE",
+            Self::ResponseTooLarge(_) => "RESPONSE_TOO_LARGE",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::Upstream { failure, .. } => match failure {
+                UpstreamFailure::Unreachable => "UPSTREAM_UNREACHABLE",
+                UpstreamFailure::AddressRefused => "UPSTREAM_ADDRESS_REFUSED",
+                UpstreamFailure::Broken => "UPSTREAM_BROKEN",
+                UpstreamFailure::Switched => "UPSTREAM_SWITCHED",
+            },
+            Self::ServiceUnreachable => "SERVICE_UNREACHABLE",
+            Self::Unrecorded => "AUDIT_UNAVAILABLE",
+            Self::Cut(reason) => match reason {
+                CutReason::Revoked => "REVOKED",
+                CutReason::InstanceEnded => "INSTANCE_ENDED",
+                CutReason::FeedLost => "FEED_LOST",
+                CutReason::PolicyChanged => "POLICY_CHANGED",
+                CutReason::Expired => "EXPIRED",
+                CutReason::Ending => "GATE_ENDING",
+            },
+        }
+    }
+
+    /// What a person reads, and what they can do.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::NotReady(Missing::Lease) => {
+                "the gate has lost the feed of revocations and refuses until it is back".into()
+            }
+            Self::NotReady(Missing::Endpoints) => {
+                "the gate has lost the feed of instances and refuses until it is back".into()
+            }
+            Self::NotReady(Missing::Keys) => {
+                "the gate has no keys yet by which tokens are verified".into()
+            }
+            Self::KeyMissing => {
+                "the call needs an API key: send authorization: Bearer sgk_…, once".into()
+            }
+            Self::KeyRefused => "the API key is unknown, wrong or revoked".into(),
+            Self::KeysBusy => "too many API keys are being looked up at the moment".into(),
+            Self::TokenMissing => "the request carries no session token".into(),
+            Self::Token(refusal) => format!("the session token is refused: {}", refusal.as_str()),
+            Self::InstanceNotLive => {
+                "the sandbox serves no conversation at the moment, or is ending".into()
+            }
+            Self::MethodUnknown => "there is no such method on this listener".into(),
+            Self::NotGrpc => "this listener serves gRPC over HTTP/2".into(),
+            Self::RoleMissing => {
+                "the API key has none of the roles that may call this method".into()
+            }
+            Self::SandboxUnnamed => {
+                "the call must name one sandbox in the metadata entry x-sandbox-id".into()
+            }
+            Self::SandboxUnknown => "there is no such sandbox running".into(),
+            Self::SandboxUnreachable => {
+                "the sandbox is there and its connection is not; repeat the call".into()
+            }
+            Self::Denied(denial) => denial.clause.message(),
+            Self::RateLimited { route: Some(_), .. } => {
+                "the sandbox uses the route more often than rate allows".into()
+            }
+            Self::RateLimited { route: None, .. } => "the sandbox calls too often".into(),
+            Self::RequestTooLarge(_) => "the body is larger than the route takes".into(),
+            Self::ResponseTooLarge(_) => "the answer is larger than the route takes".into(),
+            Self::DeadlineExceeded => "the time for the request is up".into(),
+            Self::Upstream { failure, .. } => match failure {
+                UpstreamFailure::Unreachable => "the upstream cannot be reached",
+                UpstreamFailure::AddressRefused => {
+                    "the upstream's name leads to an address that the policy does not allow"
+                }
+                UpstreamFailure::Broken => "the upstream broke the connection off",
+                UpstreamFailure::Switched => "the upstream asked to switch protocols",
+            }
+            .into(),
+            Self::ServiceUnreachable => "a service of the mesh cannot be reached".into(),
+            Self::Unrecorded => "the decision could not be recorded, so nothing was done".into(),
+            Self::Cut(reason) => match reason {
+                CutReason::Revoked => "what authenticated the call was revoked",
+                CutReason::InstanceEnded => "the sandbox's instance ended",
+                CutReason::FeedLost => "the gate lost a feed without which it does not serve",
+                CutReason::PolicyChanged => "the policy that allowed the call has changed",
+                CutReason::Expired => "the session token expired",
+                CutReason::Ending => "the gate is ending",
+            }
+            .into(),
+        }
+    }
+
+    /// The route that refused, where the session could use it.
+    pub(crate) fn route(&self) -> Option<&RouteName> {
+        match self {
+            Self::Denied(denial) => denial.route.as_ref(),
+            Self::RateLimited { route, .. } => route.as_ref(),
+            Self::RequestTooLarge(route)
+            | Self::ResponseTooLarge(route)
+            | Self::Upstream { route, .. } => Some(route),
+            Self::NotReady(_)
+            | Self::KeyMissing
+            | Self::KeyRefused
+            | Self::KeysBusy
+            | Self::TokenMissing
+            | Self::Token(_)
+            | Self::InstanceNotLive
+            | Self::MethodUnknown
+            | Self::NotGrpc
+            | Self::RoleMissing
+            | Self::SandboxUnnamed
+            | Self::SandboxUnknown
+            | Self::SandboxUnreachable
+            | Self::DeadlineExceeded
+            | Self::ServiceUnreachable
+            | Self::Unrecorded
+            | Self::Cut(_) => None,
+        }
+    }
+}

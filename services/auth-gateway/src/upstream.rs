@@ -1,0 +1,142 @@
+//! Connections to upstreams. Each address is checked after resolution and before it is dialed, on every dial,
+//! and redirects are never followed.
+
+mod dial;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use sandgate_rpc::HEADER_LIST_MAX_BYTES;
+use tonic::body::Body;
+
+use crate::policy::{Scheme, UpstreamSpec};
+use crate::refusal::UpstreamFailure;
+use crate::workers;
+
+pub(crate) use dial::{DialError, Dialer};
+pub(crate) use tls::Roots;
+
+/// Idle connections are kept this long: longer than an agent thinks, shorter than most servers wait.
+const IDLE: Duration = Duration::from_secs(30);
+/// Idle connections to one upstream, for each worker.
+const IDLE_MAX: usize = 32;
+
+type UpstreamClient = Client<Dialer, Body>;
+
+/// What every upstream needs to be dialed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Dialing {
+    /// By what certificates are verified; none refuses https.
+    pub(crate) roots: Option<Roots>,
+    /// Whether loopback may be named by its address.
+    pub(crate) loopback: bool,
+    /// Our own listeners.
+    pub(crate) own: Arc<[SocketAddr]>,
+}
+
+/// An upstream, with a pool of connections for each worker.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    spec: UpstreamSpec,
+    dialing: Dialing,
+    /// Whether it is spoken to in HTTP/2 only.
+    grpc: bool,
+    pools: Box<[OnceLock<UpstreamClient>]>,
+}
+
+impl Upstream {
+    /// An upstream that nobody has called yet.
+    pub(crate) fn new(spec: UpstreamSpec, grpc: bool, dialing: Dialing) -> Self {
+        Self {
+            spec,
+            dialing,
+            grpc,
+            pools: (0..workers::MAX).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// Sends a request, of which the target counts and the rest of the URI is ours.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Body>,
+        target: &str,
+    ) -> Result<Response<Incoming>, UpstreamFailure> {
+        *request.uri_mut() = self.uri(target).map_err(|_| UpstreamFailure::Broken)?;
+        *request.version_mut() = if self.grpc {
+            http::Version::HTTP_2
+        } else {
+            http::Version::HTTP_11
+        };
+        let pool = self.pools.get(workers::number()).or(self.pools.first());
+        let Some(pool) = pool else {
+            return Err(UpstreamFailure::Broken);
+        };
+        let client = pool.get_or_init(|| self.client());
+        let response = client.request(request).await.map_err(|error| {
+            let failure = failure_of(&error);
+            tracing::debug!(failure = ?failure, error = %error, "an upstream did not answer");
+            failure
+        })?;
+        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            return Err(UpstreamFailure::Switched);
+        }
+        Ok(response)
+    }
+
+    fn uri(&self, target: &str) -> Result<Uri, http::Error> {
+        let scheme = match self.spec.scheme {
+            Scheme::Http => http::uri::Scheme::HTTP,
+            Scheme::Https => http::uri::Scheme::HTTPS,
+        };
+        Uri::builder()
+            .scheme(scheme)
+            .authority(self.spec.authority())
+            .path_and_query(target)
+            .build()
+    }
+
+    fn client(&self) -> UpstreamClient {
+        let dialer = Dialer::new(self.spec.clone(), self.grpc, self.dialing.clone());
+        Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .http2_only(self.grpc)
+            .http2_max_header_list_size(HEADER_LIST_MAX_BYTES)
+            .retry_canceled_requests(true)
+            .build(dialer)
+    }
+}
+
+fn failure_of(error: &hyper_util::client::legacy::Error) -> UpstreamFailure {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        if let Some(dial) = cause.downcast_ref::<DialError>() {
+            return match dial {
+                DialError::Refused(_) => UpstreamFailure::AddressRefused,
+                DialError::Resolve(_)
+                | DialError::NoAddress
+                | DialError::Connect(_)
+                | DialError::Tls(_)
+                | DialError::TooLate
+                | DialError::NoRoots => UpstreamFailure::Unreachable,
+            };
+        }
+        source = cause.source();
+    }
+    if error.is_connect() {
+        UpstreamFailure::Unreachable
+    } else {
+        UpstreamFailure::Broken
+    }
+}

@@ -1,0 +1,205 @@
+//! One dial: resolve, check every address, connect, and speak TLS where the policy says so.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::Dialing;
+use crate::address::{self, Allowed, Closed};
+use crate::policy::{Scheme, UpstreamSpec};
+
+/// Resolution, connection and handshake together.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// Why an upstream was not reached.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    /// The name leads nowhere.
+    #[error("resolve the upstream's name")]
+    Resolve(#[source] io::Error),
+    /// The name has no address.
+    #[error("the upstream's name has no address")]
+    NoAddress,
+    /// Where it leads is closed.
+    #[error("{}", .0.as_str())]
+    Refused(Closed),
+    /// Nothing answers there.
+    #[error("connect to the upstream")]
+    Connect(#[source] io::Error),
+    /// It is not who it should be.
+    #[error("speak TLS with the upstream")]
+    Tls(#[source] io::Error),
+    /// It took too long.
+    #[error("the upstream did not answer in time")]
+    TooLate,
+    /// There are no roots to verify by.
+    #[error("no roots are configured")]
+    NoRoots,
+}
+
+/// Dials one upstream.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    spec: UpstreamSpec,
+    grpc: bool,
+    dialing: Dialing,
+}
+
+impl Dialer {
+    pub(super) fn new(spec: UpstreamSpec, grpc: bool, dialing: Dialing) -> Self {
+        Self {
+            spec,
+            grpc,
+            dialing,
+        }
+    }
+
+    async fn dial(self) -> Result<Stream, DialError> {
+        let addresses = self.addresses().await?;
+        let literal = self.spec.is_literal_loopback();
+        let allowed = Allowed {
+            networks: &self.spec.networks,
+            loopback: literal && self.dialing.loopback,
+            own: &self.dialing.own,
+        };
+        let mut last = DialError::NoAddress;
+        for address in addresses.into_iter().take(ADDRESSES_MAX) {
+            if let Err(closed) = address::check(address, allowed) {
+                // One closed address condemns the name: whoever mixes them in wants to get past this.
+                return Err(DialError::Refused(closed));
+            }
+            match TcpStream::connect(address).await {
+                Ok(stream) => return self.secure(stream).await,
+                Err(error) => last = DialError::Connect(error),
+            }
+        }
+        Err(last)
+    }
+
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, DialError> {
+        if let Some(literal) = self.spec.literal() {
+            return Ok(vec![SocketAddr::new(literal, self.spec.port)]);
+        }
+        let host = (self.spec.host.as_str(), self.spec.port);
+        let found = tokio::net::lookup_host(host).await;
+        Ok(found.map_err(DialError::Resolve)?.collect())
+    }
+
+    async fn secure(&self, stream: TcpStream) -> Result<Stream, DialError> {
+        stream.set_nodelay(true).map_err(DialError::Connect)?;
+        match self.spec.scheme {
+            Scheme::Http => Ok(Stream::Plain(TokioIo::new(stream))),
+            Scheme::Https => {
+                let roots = self.dialing.roots.as_ref().ok_or(DialError::NoRoots)?;
+                let config = if self.grpc { &roots.grpc } else { &roots.http };
+                let name = ServerName::try_from(self.spec.tls_name.clone());
+                let name = name.map_err(|error| DialError::Tls(io::Error::other(error)))?;
+                let connector = TlsConnector::from(config.clone());
+                let stream = connector.connect(name, stream).await;
+                let stream = stream.map_err(DialError::Tls)?;
+                Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
+            }
+        }
+    }
+}
+
+impl tower_service::Service<Uri> for Dialer {
+    type Response = Stream;
+    type Error = DialError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, DialError>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _uri: Uri) -> Self::Future {
+        // Where to go is the policy's; the URI is one that we made of it.
+        let dialer = self.clone();
+        Box::pin(async move {
+            match tokio::time::timeout(DIAL_TIMEOUT, dialer.dial()).await {
+                Ok(dialed) => dialed,
+                Err(_) => Err(DialError::TooLate),
+            }
+        })
+    }
+}
+
+/// A connection to an upstream.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// In plaintext.
+    Plain(TokioIo<TcpStream>),
+    /// Over TLS.
+    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        let connected = Connected::new();
+        match self {
+            Self::Plain(_) => connected,
+            Self::Tls(stream) => {
+                let (_, session) = stream.inner().get_ref();
+                if session.alpn_protocol() == Some(b"h2") {
+                    connected.negotiated_h2()
+                } else {
+                    connected
+                }
+            }
+        }
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
