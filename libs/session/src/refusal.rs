@@ -89,3 +89,16 @@ impl TokenRefusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_is_explained_in_the_documentation() {
+        let page = include_str!("../../../docs/tokens.md");
+        for refusal in TokenRefusal::ALL {
+            assert!(page.contains(&format!("| `{refusal}` |")), "{refusal}");
+        }
+    }
+}

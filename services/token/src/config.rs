@@ -24,7 +24,7 @@ const DRAIN_DELAY_MAX: Duration = Duration::from_secs(60);
 #[serde(deny_unknown_fields, default)]
 #[command(about = "Sandgate's token service: sessions, keys, revocations, tenants and API keys")]
 pub struct Args {
-    /// The database: sqlite:<path> or postgres://<user>@<host>/<database>
+    /// The database: sqlite:PATH or postgres://USER@HOST/DATABASE
     #[arg(long, env = "SANDGATE_TOKEN_DATABASE_URL")]
     pub database_url: Option<String>,
     /// The file that holds the master key, mode 0600; `sandgate init` makes it

@@ -124,10 +124,10 @@ async fn a_gate_resumes_where_it_stopped_and_gets_no_snapshot() {
     gate.in_step().await;
     token.revoke("default", user("b")).await;
     let mut resumed = Gate::follow(&token, &gate.incarnation, 1).await;
-    match resumed.next().await {
-        Event::Revocation(revocation) => assert_eq!(revocation.sequence, 2),
-        other => panic!("{other:?}"),
-    }
+    let Event::Revocation(revocation) = resumed.next().await else {
+        panic!("no revocation comes first");
+    };
+    assert_eq!(revocation.sequence, 2);
 }
 
 #[tokio::test]

@@ -28,9 +28,11 @@ fn api_key(seed: u64, created_at: Timestamp) -> StoredApiKey {
     StoredApiKey {
         id: ApiKeyId::random(&mut StdRng::seed_from_u64(seed)),
         tenant: tenant("acme").tenant,
-        user: (seed % 2 == 0).then(|| UserId::parse("user", "ann").expect("valid")),
+        user: seed
+            .is_multiple_of(2)
+            .then(|| UserId::parse("user", "ann").expect("valid")),
         roles: vec![Role::Caller, Role::Admin],
-        may_name_users: seed % 2 == 1,
+        may_name_users: !seed.is_multiple_of(2),
         description: "naïve ' ; --".to_owned(),
         secret_hash: vec![u8::try_from(seed).expect("small"); 32],
         created_at,
