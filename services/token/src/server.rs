@@ -1,6 +1,7 @@
 //! The composition root: the database, the core, the handlers and the server.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -241,13 +242,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match run(config, socket, &telemetry) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = %format!("{error:#}"), "the token service ended");
-            // Telemetry may be what failed, so it is said plainly too.
-            let said = std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!("{PROCESS}: {error:#}\n"),
-            );
-            drop(said);
+            // Said plainly: telemetry may be what failed. Whoever closed our output still gets the code.
+            drop(writeln!(std::io::stderr(), "{PROCESS}: {error:#}"));
             ExitCode::FAILURE
         }
     }
