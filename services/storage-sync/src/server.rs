@@ -1,0 +1,227 @@
+//! The composition root: the only place that makes pools, services and tasks.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngCore as _;
+use sandgate_api::storage::v1::sync_service_server::SyncServiceServer;
+use sandgate_api::storage::v1::workspace_service_server::WorkspaceServiceServer;
+use sandgate_db::{Database, DatabaseUrl, OpenError};
+use sandgate_rpc::config::{ProcessEnv, load};
+use sandgate_rpc::{
+    Listen, MESSAGE_MAX_BYTES, PageToken, Part, Readiness, ServeError, Server, ServerOptions,
+    ServerTls, Shutdown,
+};
+use sandgate_types::{Clock, SystemClock};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Args, Config, Endpoint};
+use crate::grpc::{Late, Sync, Workspaces};
+use crate::objects::Objects;
+use crate::storage::Storage;
+use crate::store::{MIGRATIONS, Store};
+use crate::sweep;
+
+/// How often a database that is missing is looked for, and one that is there asked whether it still is.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// What tasks have after the last call ended.
+const TASKS_GRACE: Duration = Duration::from_secs(5);
+
+/// Where the service is reached. It calls nobody.
+#[derive(Debug)]
+pub struct Ports {
+    /// The mesh: gate and orchestrator.
+    pub mesh: Vec<Listen>,
+}
+
+/// Brings the database to this program's schema, creating what is missing.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn migrate(url: &DatabaseUrl, clock: &dyn Clock) -> Result<(), OpenError> {
+    MIGRATIONS.run(url, clock.now()).await
+}
+
+/// Serves until the end begins. Stays up, not ready, while its database or objects are missing.
+///
+/// # Errors
+/// When it cannot serve at all.
+pub async fn serve(
+    config: Config,
+    ports: Ports,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    let readiness = Readiness::new();
+    let parts = (readiness.part("database"), readiness.part("objects"));
+    let storage = Late::default();
+    let mut key = [0; 32];
+    rand::rng().fill_bytes(&mut key);
+    let workspaces = Workspaces::new(storage.clone(), PageToken::new(&key));
+    let workspaces = WorkspaceServiceServer::new(workspaces)
+        .max_decoding_message_size(MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(MESSAGE_MAX_BYTES);
+    let sync = SyncServiceServer::new(Sync::new(storage.clone()))
+        .max_decoding_message_size(MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(MESSAGE_MAX_BYTES);
+    let options = ServerOptions {
+        reflection: config.reflection,
+        drain_delay: config.drain_delay,
+        grace: config.grace,
+        ..ServerOptions::new(readiness)
+    };
+    let finding = find(config, clock, storage, parts, shutdown.clone());
+    shutdown.spawn("storage", finding);
+    let server = Server::new(options).service(workspaces).service(sync);
+    server.serve(ports.mesh, &shutdown).await
+}
+
+/// Finds the database and the objects, sweeps, and goes on to say whether they are there.
+async fn find(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    late: Late,
+    (database, objects): (Part, Part),
+    shutdown: Shutdown,
+) {
+    let found = async {
+        let store = found_store(&config, &database).await;
+        let directory = found_objects(&config.objects, &objects).await;
+        Storage {
+            store,
+            objects: directory,
+            bounds: config.bounds,
+            clock,
+        }
+    };
+    let storage = tokio::select! {
+        storage = found => Arc::new(storage),
+        () = shutdown.cancelled() => return,
+    };
+    late.found(Arc::clone(&storage));
+    shutdown.spawn("sweep", sweep::run(Arc::clone(&storage), shutdown.clone()));
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = shutdown.cancelled() => return,
+        }
+        match storage.store.ping().await {
+            Ok(()) => database.ready(),
+            Err(_) => database.missing("does not answer"),
+        }
+    }
+}
+
+async fn found_store(config: &Config, part: &Part) -> Store {
+    loop {
+        match Database::open(&config.database, &MIGRATIONS).await {
+            Ok(database) => {
+                part.ready();
+                return Store::new(database);
+            }
+            Err(error) => part.missing(error.to_string()),
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn found_objects(directory: &Path, part: &Part) -> Objects {
+    loop {
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory);
+        match made
+            .map_err(|error| error.to_string())
+            .and_then(|()| Objects::directory(directory).map_err(|error| error.to_string()))
+        {
+            Ok(objects) => {
+                part.ready();
+                return objects;
+            }
+            Err(error) => {
+                let at = directory.display();
+                part.missing(format!("cannot use the directory {at}: {error}"));
+            }
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// What the binary does: reads its settings, binds, serves until a signal, drains.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let loaded = match load::<Args>("sandgate-storage-sync", arguments, &ProcessEnv) {
+        Ok(loaded) => loaded,
+        Err(stop) => return stop.exit(),
+    };
+    let (config, endpoint) = match <(Config, Endpoint)>::try_from(loaded.args) {
+        Ok(settings) => settings,
+        Err(violations) => return sandgate_rpc::config::Stop::from(violations).exit(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(_) => return ExitCode::FAILURE,
+    };
+    runtime.block_on(async move {
+        let telemetry = match sandgate_telemetry::init(&loaded.telemetry) {
+            Ok(telemetry) => telemetry,
+            Err(_) => return ExitCode::FAILURE,
+        };
+        let result = run(config, endpoint).await;
+        if let Err(error) = &result {
+            tracing::error!(error = %format!("{error:#}"), "storage-sync ended");
+        }
+        telemetry.flush(TASKS_GRACE).await;
+        if result.is_ok() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    })
+}
+
+async fn run(config: Config, endpoint: Endpoint) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    let Endpoint {
+        listen,
+        certificate,
+        key,
+        service_roots,
+    } = endpoint;
+    let tls =
+        ServerTls::load(&certificate, &key, &service_roots).context("load the certificate")?;
+    let listener = Listen::tcp(listen, Some(tls)).await;
+    let listener = listener.with_context(|| format!("listen on {listen}"))?;
+    let shutdown = Shutdown::new();
+    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
+    let ending = shutdown.clone();
+    shutdown.spawn("signals", async move {
+        tokio::select! {
+            _signal = terminate.recv() => {}
+            _signal = interrupt.recv() => {}
+            () = ending.cancelled() => {}
+        }
+        ending.begin();
+    });
+    let ports = Ports {
+        mesh: vec![listener],
+    };
+    serve(config, ports, Arc::new(SystemClock), shutdown.clone())
+        .await
+        .context("serve")?;
+    shutdown.begin();
+    anyhow::ensure!(
+        shutdown.join(TASKS_GRACE).await,
+        "tasks did not end in time"
+    );
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! Uploads: begun, grown within bounds, settled by a commit, forgotten with age.
+
+use sandgate_db::{Row, Write, params};
+use sandgate_types::{Generation, InstanceId, Timestamp, UploadId, VersionId, WorkspaceId};
+use sandgate_workspace::BlobName;
+
+use super::heads::ensure_workspace;
+use super::rows::{count, stored};
+use super::{AdvanceError, Store, StoreError};
+use crate::version::{Commit, Run};
+use crate::workspace::Workspace;
+
+/// An upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// Its id.
+    pub id: UploadId,
+    /// The version that its commit made, and the hash of what was committed.
+    pub committed: Option<(VersionId, [u8; 32])>,
+    /// When it was begun.
+    pub created_at: Timestamp,
+}
+
+/// How large uploads may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadBounds {
+    /// Chunks of one upload.
+    pub chunks: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Uploads of one workspace that have not committed.
+    pub open: u64,
+}
+
+/// Why an upload was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// A later run of the same sandbox has synced.
+    #[error("a later run of the sandbox has the workspace")]
+    RunPassed,
+    /// The workspace has as many open uploads as it may.
+    #[error("the workspace has too many open uploads")]
+    TooMany,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why an upload did not grow.
+#[derive(Debug, thiserror::Error)]
+pub enum GrowError {
+    /// There is no such upload any more, or it has committed.
+    #[error("the upload is not open")]
+    NotOpen,
+    /// It would pass its bounds.
+    #[error("the upload would pass its bounds")]
+    Full,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+macro_rules! from_database {
+    ($($type:ident),*) => {
+        $(impl From<sandgate_db::DbError> for $type {
+            fn from(error: sandgate_db::DbError) -> Self {
+                Self::Store(error.into())
+            }
+        })*
+    };
+}
+
+from_database!(BeginError, GrowError);
+
+const RUN: &str = "SELECT sandbox_id, generation FROM workspaces WHERE workspace_id = $1";
+const SET_RUN: &str =
+    "UPDATE workspaces SET sandbox_id = $2, generation = $3 WHERE workspace_id = $1";
+const OPEN_ONE: &str = "
+    SELECT upload_id, committed, fingerprint, created_at FROM uploads
+    WHERE workspace_id = $1 AND instance_id = $2 AND COALESCE(parent, '') = $3 AND committed IS NULL
+    AND created_at > $4 ORDER BY created_at DESC LIMIT 1";
+const OPEN_COUNT: &str = "
+    SELECT COUNT(*) AS uploads FROM uploads
+    WHERE workspace_id = $1 AND committed IS NULL AND created_at > $2";
+const ADD: &str = "
+    INSERT INTO uploads (upload_id, workspace_id, instance_id, parent, chunks, bytes, created_at)
+    VALUES ($1, $2, $3, $4, 0, 0, $5)";
+const READ: &str = "
+    SELECT upload_id, committed, fingerprint, created_at FROM uploads
+    WHERE upload_id = $1 AND workspace_id = $2 AND instance_id = $3 AND created_at > $4";
+const TOTALS: &str = "SELECT chunks, bytes FROM uploads WHERE upload_id = $1 AND committed IS NULL";
+const GROW: &str = "UPDATE uploads SET chunks = $2, bytes = $3 WHERE upload_id = $1";
+const ADD_CHUNK: &str = "
+    INSERT INTO upload_chunks (upload_id, name, length) VALUES ($1, $2, $3)
+    ON CONFLICT (upload_id, name) DO NOTHING";
+const ADOPT: &str = "
+    INSERT INTO chunks (workspace_id, name, length)
+    SELECT $1, name, length FROM upload_chunks WHERE upload_id = $2
+    ON CONFLICT (workspace_id, name) DO NOTHING";
+const DROP_CHUNKS: &str = "DELETE FROM upload_chunks WHERE upload_id = $1";
+const COMMIT: &str = "
+    UPDATE uploads SET committed = $2, fingerprint = $3
+    WHERE upload_id = $1 AND workspace_id = $4 AND committed IS NULL";
+const EXPIRED: &str =
+    "SELECT upload_id FROM uploads WHERE created_at <= $1 ORDER BY created_at LIMIT $2";
+const DROP: &str = "DELETE FROM uploads WHERE upload_id = $1";
+const DROP_REQUESTS: &str = "DELETE FROM requests WHERE created_at <= $1";
+
+impl Store {
+    /// Begins an upload of a run, or goes on with the one that the same run began on the same parent. Those begun
+    /// at or before `expired` count no more.
+    ///
+    /// # Errors
+    /// See [`BeginError`].
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one column of the row that is made"
+    )]
+    pub async fn begin_upload(
+        &self,
+        workspace: &Workspace,
+        run: &Run,
+        parent: Option<&VersionId>,
+        fresh: UploadId,
+        bounds: &UploadBounds,
+        expired: Timestamp,
+        now: Timestamp,
+    ) -> Result<UploadId, BeginError> {
+        let id = workspace.id();
+        let mut write = self.database.begin_write().await?;
+        ensure_workspace(&mut write, workspace, now).await?;
+        fence(&mut write, &id, run)
+            .await
+            .map_err(|error| match error {
+                AdvanceError::Store(error) => BeginError::Store(error),
+                AdvanceError::RunPassed
+                | AdvanceError::HeadMoved
+                | AdvanceError::Remembered
+                | AdvanceError::UploadNotOpen => BeginError::RunPassed,
+            })?;
+        let of = parent.map(VersionId::as_str).unwrap_or_default();
+        let values = params![id.as_str(), run.instance.as_str(), of, expired];
+        if let Some(row) = write.fetch_optional(OPEN_ONE, values).await? {
+            let upload = upload(&row)?;
+            write.commit().await?;
+            return Ok(upload.id);
+        }
+        let row = write
+            .fetch_one(OPEN_COUNT, params![id.as_str(), expired])
+            .await?;
+        if row.integer("uploads")? >= stored(bounds.open) {
+            return Err(BeginError::TooMany);
+        }
+        let parent = parent.map(|parent| parent.as_str().to_owned());
+        let (instance, upload) = (run.instance.as_str(), fresh.as_str());
+        write
+            .execute(ADD, params![upload, id.as_str(), instance, parent, now])
+            .await?;
+        write.commit().await?;
+        Ok(fresh)
+    }
+
+    /// An upload of this instance into this workspace that was begun after `expired`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn upload(
+        &self,
+        workspace: &WorkspaceId,
+        instance: &InstanceId,
+        id: &UploadId,
+        expired: Timestamp,
+    ) -> Result<Option<Upload>, StoreError> {
+        let values = params![id.as_str(), workspace.as_str(), instance.as_str(), expired];
+        let row = self.database.fetch_optional(READ, values).await?;
+        row.as_ref().map(upload).transpose()
+    }
+
+    /// Notes chunks that are stored as the upload's own.
+    ///
+    /// # Errors
+    /// See [`GrowError`]; nothing was noted.
+    pub async fn grow_upload(
+        &self,
+        id: &UploadId,
+        chunks: &[(BlobName, u32)],
+        bounds: &UploadBounds,
+    ) -> Result<(), GrowError> {
+        let mut write = self.database.begin_write().await?;
+        let row = write.fetch_optional(TOTALS, params![id.as_str()]).await?;
+        let row = row.ok_or(GrowError::NotOpen)?;
+        let mut total_chunks = count("uploads", row.integer("chunks")?)?;
+        let mut total_bytes = count("uploads", row.integer("bytes")?)?;
+        for (name, length) in chunks {
+            let values = params![id.as_str(), name.as_bytes(), *length];
+            // What is sent twice is stored and counted once.
+            let added = write.execute(ADD_CHUNK, values).await?;
+            total_chunks = total_chunks.saturating_add(added);
+            total_bytes = total_bytes.saturating_add(added.saturating_mul(u64::from(*length)));
+        }
+        if total_chunks > bounds.chunks || total_bytes > bounds.bytes {
+            return Err(GrowError::Full);
+        }
+        let values = params![id.as_str(), stored(total_chunks), stored(total_bytes)];
+        write.execute(GROW, values).await?;
+        write.commit().await?;
+        Ok(())
+    }
+
+    /// Settles an upload whose commit changed nothing: `version` is its answer.
+    ///
+    /// # Errors
+    /// See [`AdvanceError`].
+    pub async fn settle_unchanged(
+        &self,
+        workspace: &WorkspaceId,
+        commit: &Commit,
+        version: &VersionId,
+    ) -> Result<(), AdvanceError> {
+        let mut write = self.database.begin_write().await?;
+        fence(&mut write, workspace, &commit.run).await?;
+        settle(&mut write, workspace, commit, version).await?;
+        write.commit().await?;
+        Ok(())
+    }
+
+    /// Forgets at most `limit` uploads that were begun at or before `expired`, and all requests of that age; says
+    /// how many uploads. Their chunks stay in the object store: other workspaces of the tenant may have them.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn forget(&self, expired: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut write = self.database.begin_write().await?;
+        let rows = write.fetch_all(EXPIRED, params![expired, limit]).await?;
+        for row in &rows {
+            let id = row.text("upload_id")?;
+            write.execute(DROP_CHUNKS, params![&id]).await?;
+            write.execute(DROP, params![&id]).await?;
+        }
+        write.execute(DROP_REQUESTS, params![expired]).await?;
+        write.commit().await?;
+        Ok(rows.len())
+    }
+}
+
+/// Refuses a run of a sandbox of which a later one has synced, and notes this one.
+pub(super) async fn fence(
+    write: &mut Write,
+    workspace: &WorkspaceId,
+    run: &Run,
+) -> Result<(), AdvanceError> {
+    let row = write.fetch_one(RUN, params![workspace.as_str()]).await?;
+    let sandbox: Option<String> = row.get("sandbox_id")?;
+    let generation = row.integer("generation")?;
+    let same = sandbox.as_deref() == Some(run.sandbox.as_str());
+    if same && generation > run.generation.get() {
+        return Err(AdvanceError::RunPassed);
+    }
+    if !same || generation != run.generation.get() {
+        let Run {
+            sandbox,
+            instance: _,
+            generation,
+        } = run;
+        let values = params![
+            workspace.as_str(),
+            sandbox.as_str(),
+            Generation::get(*generation)
+        ];
+        write.execute(SET_RUN, values).await?;
+    }
+    Ok(())
+}
+
+/// Makes an open upload's chunks the workspace's, and `version` its answer.
+pub(super) async fn settle(
+    write: &mut Write,
+    workspace: &WorkspaceId,
+    commit: &Commit,
+    version: &VersionId,
+) -> Result<(), AdvanceError> {
+    let Commit {
+        upload,
+        fingerprint,
+        run: _,
+    } = commit;
+    let values = params![
+        upload.as_str(),
+        version.as_str(),
+        fingerprint,
+        workspace.as_str()
+    ];
+    if write.execute(COMMIT, values).await? != 1 {
+        return Err(AdvanceError::UploadNotOpen);
+    }
+    write
+        .execute(ADOPT, params![workspace.as_str(), upload.as_str()])
+        .await?;
+    write.execute(DROP_CHUNKS, params![upload.as_str()]).await?;
+    Ok(())
+}
+
+fn upload(row: &Row) -> Result<Upload, StoreError> {
+    let damaged = |rule: String| StoreError::damaged("uploads", rule);
+    let committed: Option<String> = row.get("committed")?;
+    let fingerprint: Option<Vec<u8>> = row.get("fingerprint")?;
+    let committed = match (committed, fingerprint) {
+        (Some(version), Some(fingerprint)) => {
+            let version = VersionId::parse("committed", &version);
+            let fingerprint = fingerprint.try_into();
+            let fingerprint =
+                fingerprint.map_err(|_| damaged("fingerprint must have 32 bytes".into()))?;
+            Some((
+                version.map_err(|malformed| damaged(malformed.to_string()))?,
+                fingerprint,
+            ))
+        }
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(damaged("committed must have a fingerprint".into()));
+        }
+    };
+    let id = UploadId::parse("upload_id", &row.text("upload_id")?);
+    Ok(Upload {
+        id: id.map_err(|malformed| damaged(malformed.to_string()))?,
+        committed,
+        created_at: row.get("created_at")?,
+    })
+}
