@@ -1,0 +1,332 @@
+//! Args → Config. Nothing after this asks whether something was set.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use sandgate_db::DatabaseUrl;
+use sandgate_rpc::config::Period;
+use sandgate_types::{Malformed, Violations};
+use serde::{Deserialize, Serialize};
+
+use crate::life::Limits;
+use crate::template::Templates;
+
+/// Names the crash point at which a process of a test dies.
+#[cfg(feature = "crash-points")]
+const CRASH_POINT: &str = "SANDGATE_CRASH_POINT";
+/// The shortest that a person can look at what ended.
+const RETENTION_MIN: Duration = Duration::from_secs(60);
+const RETENTION_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+const RECONCILE_MIN: Duration = Duration::from_secs(1);
+const RECONCILE_MAX: Duration = Duration::from_secs(3600);
+/// Beyond what people and packages use.
+pub const FIRST_UID: u32 = 2_000_000;
+/// Uids below are people's and daemons'.
+const FIRST_UID_MIN: u32 = 100_000;
+/// Uids of 2^31 and more are taken for negative by some tools.
+const FIRST_UID_MAX: u32 = 2_000_000_000;
+
+/// The settings of the orchestrator.
+#[derive(Debug, Parser, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(about = "Sandgate's orchestrator: the life of a sandbox, and the local backend")]
+pub struct Args {
+    /// The database: sqlite:<path> or postgres://<user>@<host>/<database>
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_DATABASE_URL")]
+    pub database_url: Option<String>,
+    /// The YAML file of templates; without it there is the built-in one, `default`
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_TEMPLATES")]
+    pub templates: Option<PathBuf>,
+    /// The first uid that root gives to sandboxes and their keepers, two for each
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_FIRST_UID")]
+    pub first_uid: Option<u32>,
+    /// The program sandboxd, which the local backend starts
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_SANDBOXD")]
+    pub sandboxd: Option<PathBuf>,
+    /// The Unix socket at which the gate gets the links to instances, in a directory of ours alone
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_LINKS_SOCKET")]
+    pub links_socket: Option<PathBuf>,
+    /// The address on which services are served, with mutual TLS
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Our certificate, PEM
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_TLS_CERTIFICATE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The key of our certificate, PEM
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// The root of the services' certificates, PEM
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_TLS_ROOTS")]
+    pub tls_roots: Option<PathBuf>,
+    /// Where token is: <host>:<port>
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_TOKEN")]
+    pub token: Option<String>,
+    /// Where storage-sync is: <host>:<port>
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_STORAGE")]
+    pub storage: Option<String>,
+    /// Where the gate's mesh listener is: <host>:<port>
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_GATE")]
+    pub gate: Option<String>,
+    /// How long ended sandboxes stay readable: 1m to 2160h
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_RETENTION")]
+    pub retention: Option<Period>,
+    /// How often rows and instances are compared: 1s to 1h
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_RECONCILE_INTERVAL")]
+    pub reconcile_interval: Option<Period>,
+    /// How long a claim may take, cold starts included: 1s to 10m
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_CLAIM_LIMIT")]
+    pub claim_limit: Option<Period>,
+    /// How long suspending everything may take at the end: at most 10m
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_DRAIN_LIMIT")]
+    pub drain_limit: Option<Period>,
+    /// Whether gRPC reflection is served
+    #[arg(long, env = "SANDGATE_ORCHESTRATOR_REFLECTION")]
+    pub reflection: Option<bool>,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            database_url: None,
+            templates: None,
+            first_uid: Some(FIRST_UID),
+            sandboxd: None,
+            links_socket: None,
+            listen: None,
+            tls_certificate: None,
+            tls_key: None,
+            tls_roots: None,
+            token: None,
+            storage: None,
+            gate: None,
+            retention: Some(Period(limits.retention)),
+            reconcile_interval: Some(Period(limits.reconcile)),
+            claim_limit: Some(Period(limits.claim)),
+            drain_limit: Some(Period(limits.drain)),
+            reflection: Some(true),
+        }
+    }
+}
+
+/// What the service is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The database.
+    pub database: DatabaseUrl,
+    /// What sandboxes can be made of.
+    pub templates: Templates,
+    /// How long things may take.
+    pub limits: Limits,
+    /// Whether gRPC reflection is served.
+    pub reflection: bool,
+}
+
+impl Config {
+    /// The defaults, for this database and the built-in template.
+    pub fn new(database: DatabaseUrl) -> Self {
+        Self {
+            database,
+            templates: Templates::built_in(),
+            limits: Limits::default(),
+            reflection: true,
+        }
+    }
+}
+
+/// What the service needs beside it as a process of its own.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// The address.
+    pub listen: SocketAddr,
+    /// Our certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The root of all services.
+    pub roots: PathBuf,
+    /// Where token is.
+    pub token: String,
+    /// Where storage-sync is.
+    pub storage: String,
+    /// Where the gate's mesh listener is.
+    pub gate: String,
+    /// The first uid that root gives to sandboxes and keepers.
+    pub first_uid: u32,
+    /// The words that start sandboxd.
+    pub sandboxd: Vec<OsString>,
+    /// Where the gate gets links.
+    pub links_socket: PathBuf,
+}
+
+impl TryFrom<Args> for (Config, Process) {
+    type Error = Violations;
+
+    fn try_from(args: Args) -> Result<Self, Violations> {
+        let Args {
+            database_url,
+            templates,
+            first_uid,
+            sandboxd,
+            links_socket,
+            listen,
+            tls_certificate,
+            tls_key,
+            tls_roots,
+            token,
+            storage,
+            gate,
+            retention,
+            reconcile_interval,
+            claim_limit,
+            drain_limit,
+            reflection,
+        } = args;
+        let mut violations = Violations::new();
+        let database = required("database_url", database_url).and_then(|url| {
+            url.parse::<DatabaseUrl>()
+                .map_err(|malformed| Malformed::new("database_url", malformed.rule()))
+        });
+        let database = violations.check(database);
+        let templates = match templates.map_or_else(|| Ok(Templates::built_in()), |path| Templates::load(&path)) {
+            Ok(templates) => Some(templates),
+            Err(wrong) => {
+                wrong.iter().cloned().for_each(|one| violations.push(one));
+                None
+            }
+        };
+        let defaults = Limits::default();
+        let mut between = |key: &str, period: Option<Period>, default: Duration, least: Duration, most: Duration| {
+            let value = period.map_or(default, |period| period.0);
+            if !(least..=most).contains(&value) {
+                let rule = format!("must be between {} and {}", Period(least), Period(most));
+                violations.push(Malformed::new(key, rule));
+            }
+            value
+        };
+        let minutes = |count: u64| Duration::from_secs(count * 60);
+        let second = Duration::from_secs(1);
+        let limits = Limits {
+            retention: between("retention", retention, defaults.retention, RETENTION_MIN, RETENTION_MAX),
+            reconcile: between(
+                "reconcile_interval",
+                reconcile_interval,
+                defaults.reconcile,
+                RECONCILE_MIN,
+                RECONCILE_MAX,
+            ),
+            claim: between("claim_limit", claim_limit, defaults.claim, second, minutes(10)),
+            drain: between("drain_limit", drain_limit, defaults.drain, Duration::from_millis(1), minutes(10)),
+            ..defaults
+        };
+        let first_uid = first_uid.unwrap_or(FIRST_UID);
+        if first_uid < FIRST_UID_MIN || first_uid > FIRST_UID_MAX {
+            let rule = format!("must be between {FIRST_UID_MIN} and {FIRST_UID_MAX}");
+            violations.push(Malformed::new("first_uid", rule));
+        }
+        let process = (
+            violations.check(required("listen", listen)),
+            violations.check(required("tls_certificate", tls_certificate)),
+            violations.check(required("tls_key", tls_key)),
+            violations.check(required("tls_roots", tls_roots)),
+            violations.check(required("token", token)),
+            violations.check(required("storage", storage)),
+            violations.check(required("gate", gate)),
+            violations.check(required("sandboxd", sandboxd)),
+            violations.check(required("links_socket", links_socket)),
+        );
+        let (
+            Some(database),
+            Some(templates),
+            (
+                Some(listen),
+                Some(certificate),
+                Some(key),
+                Some(roots),
+                Some(token),
+                Some(storage),
+                Some(gate),
+                Some(sandboxd),
+                Some(links_socket),
+            ),
+        ) = (database, templates, process)
+        else {
+            return Err(violations);
+        };
+        violations.or((
+            Config {
+                database,
+                templates,
+                limits,
+                reflection: reflection.unwrap_or(true),
+            },
+            Process {
+                listen,
+                certificate,
+                key,
+                roots,
+                token,
+                storage,
+                gate,
+                first_uid,
+                sandboxd: vec![sandboxd.into_os_string()],
+                links_socket,
+            },
+        ))
+    }
+}
+
+fn required<T>(key: &str, value: Option<T>) -> Result<T, Malformed> {
+    value.ok_or_else(|| Malformed::new(key, "must be set"))
+}
+
+/// The crash point at which this process dies, if a test named one.
+#[cfg(feature = "crash-points")]
+pub(crate) fn crash_point() -> Option<&'static str> {
+    static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    NAMED
+        .get_or_init(|| {
+            use sandgate_rpc::config::{Env as _, ProcessEnv};
+            let mut variables = ProcessEnv.variables().into_iter();
+            variables
+                .find(|(name, _)| name == CRASH_POINT)
+                .and_then(|(_, value)| value.into_string().ok())
+        })
+        .as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_missing_or_out_of_bounds_is_told_at_once() {
+        let args = Args {
+            retention: Some(Period(Duration::from_secs(1))),
+            reconcile_interval: Some(Period(Duration::from_millis(1))),
+            templates: Some("/nowhere/templates.yaml".into()),
+            ..Args::default()
+        };
+        let refused = <(Config, Process)>::try_from(args).expect_err("refused");
+        let fields: Vec<&str> = refused.iter().map(Malformed::field).collect();
+        let expected = [
+            "database_url",
+            "templates",
+            "retention",
+            "reconcile_interval",
+            "listen",
+            "tls_certificate",
+            "tls_key",
+            "tls_roots",
+            "token",
+            "storage",
+            "gate",
+            "sandboxd",
+            "links_socket",
+        ];
+        assert_eq!(fields, expected);
+    }
+}

@@ -1,0 +1,402 @@
+//! SandboxService.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandgate_api::orchestrator::v1 as pb;
+use sandgate_api::orchestrator::v1::sandbox_service_server::SandboxService;
+use sandgate_rpc::{Caller, Fault, page_size};
+use sandgate_types::{
+    ConversationId, Malformed, RequestId, SandboxId, TemplateName, Timestamp, UserId, Violations,
+};
+use tokio::sync::broadcast::error::RecvError;
+use tonic::{Request, Response, Status};
+
+use super::{Events, Reply, Services, wire};
+use crate::caller::Scope;
+use crate::create::CreateRequest;
+use crate::error;
+use crate::life::{ApplyError, Life};
+use crate::lifecycle::Event;
+use crate::sandbox::{Phase, Reason, Sandbox};
+use crate::store::{Cursor, Filter};
+use crate::template::DEFAULT;
+use crate::wait::Wait;
+
+/// The sandbox of a request, if it is the caller's; the rest of all is unknown to them.
+async fn find(life: &Life, scope: &Scope, id: &SandboxId) -> Result<Arc<Sandbox>, Fault> {
+    let found = life.get(id).await?;
+    found
+        .filter(|sandbox| scope.covers(&sandbox.facts))
+        .ok_or_else(|| error::unknown(id))
+}
+
+/// Applies an event in a task that the caller's leaving does not end.
+async fn apply(life: &Arc<Life>, id: &SandboxId, event: Event) -> Result<Arc<Sandbox>, Fault> {
+    let (task, sandbox) = (Arc::clone(life), id.clone());
+    let applied = life.tracked(async move { task.apply(&sandbox, event).await }).await;
+    applied
+        .and_then(|applied| applied)
+        .map_err(|error| error::of_apply(error, id))
+}
+
+fn create_request(scope: &Scope, request: pb::CreateSandboxRequest) -> Result<CreateRequest, Fault> {
+    let pb::CreateSandboxRequest {
+        conversation,
+        user,
+        template,
+        ttl,
+        idle_timeout,
+        labels,
+        environment,
+        operations,
+        wait,
+        request_id,
+    } = request;
+    let mut violations = Violations::new();
+    let conversation = violations.check(ConversationId::parse("conversation", &conversation));
+    let named = match user.as_str() {
+        "" => None,
+        text => violations.check(UserId::parse("user", text)),
+    };
+    let template = if template.is_empty() { DEFAULT } else { &template };
+    let template = violations.check(TemplateName::parse("template", template));
+    let ttl = violations.check(wire::ttl_from(ttl)).flatten();
+    let idle_timeout = violations.check(wire::idle_from(idle_timeout)).flatten();
+    let labels = match wire::labels_from(labels) {
+        Ok(labels) => Some(labels),
+        Err(wrong) => {
+            wrong.iter().cloned().for_each(|one| violations.push(one));
+            None
+        }
+    };
+    let environment = violations.check(wire::environment_from(environment));
+    let operations = violations.check(wire::operations_from(operations)).flatten();
+    let wait = violations.check(wire::wait_from(wait));
+    let request = match request_id.as_str() {
+        "" => None,
+        text => violations.check(RequestId::parse("request_id", text)),
+    };
+    let (Some(conversation), Some(template), Some(labels), Some(environment), Some(wait)) =
+        (conversation, template, labels, environment, wait)
+    else {
+        return Err(violations.into());
+    };
+    violations.or(())?;
+    Ok(CreateRequest {
+        tenant: scope.tenant.clone(),
+        user: scope.user_of_create(named)?,
+        conversation,
+        template,
+        ttl,
+        idle_timeout,
+        labels,
+        environment,
+        operations,
+        wait,
+        request,
+    })
+}
+
+/// The list that a page token continues, as one text: a token is good for it alone.
+fn list_of(scope: &Scope, filter: &Filter) -> String {
+    format!("{}\n{filter:?}", scope.principal)
+}
+
+fn position(cursor: &Cursor) -> Vec<u8> {
+    format!("{} {}", cursor.created_at.as_micros(), cursor.sandbox).into_bytes()
+}
+
+fn cursor(position: &[u8]) -> Result<Cursor, Malformed> {
+    let rule = || Malformed::new("page_token", "must be the next_page_token of the page before");
+    let text = std::str::from_utf8(position).map_err(|_| rule())?;
+    let (at, id) = text.split_once(' ').ok_or_else(rule)?;
+    Ok(Cursor {
+        created_at: Timestamp::from_micros(at.parse().map_err(|_| rule())?),
+        sandbox: SandboxId::parse("page_token", id)?,
+    })
+}
+
+/// Answers once a start is where `wait` says, or says why it cannot come.
+async fn started(life: &Life, id: &SandboxId, wait: Wait) -> Result<Arc<Sandbox>, Fault> {
+    let sandbox = life
+        .wait_until(id, |state| wait.is_over(state))
+        .await
+        .map_err(|error| error::of_apply(error, id))?;
+    match error::not_started(&sandbox) {
+        Some(fault) if wait != Wait::None => Err(fault),
+        Some(_) | None => Ok(sandbox),
+    }
+}
+
+#[tonic::async_trait]
+impl SandboxService for Services {
+    async fn create_sandbox(
+        &self,
+        request: Request<pb::CreateSandboxRequest>,
+    ) -> Reply<pb::CreateSandboxResponse> {
+        let life = self.life()?;
+        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let create = create_request(&scope, request.into_inner())?;
+        let wait = create.wait;
+        let task = Arc::clone(life);
+        let created = life.tracked(async move { task.create(&scope, create).await }).await;
+        let created = created.map_err(|_| error::ending())?;
+        let (sandbox, created) = created.map_err(error::of_create)?;
+        let sandbox = started(life, &sandbox.facts.id, wait).await?;
+        Ok(Response::new(pb::CreateSandboxResponse {
+            sandbox: Some(wire::sandbox_to(&sandbox)),
+            created,
+        }))
+    }
+
+    async fn get_sandbox(&self, request: Request<pb::GetSandboxRequest>) -> Reply<pb::GetSandboxResponse> {
+        let life = self.life()?;
+        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let pb::GetSandboxRequest { sandbox_id } = request.into_inner();
+        let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
+        let sandbox = find(life, &scope, &id).await?;
+        Ok(Response::new(pb::GetSandboxResponse {
+            sandbox: Some(wire::sandbox_to(&sandbox)),
+        }))
+    }
+
+    async fn list_sandboxes(
+        &self,
+        request: Request<pb::ListSandboxesRequest>,
+    ) -> Reply<pb::ListSandboxesResponse> {
+        let life = self.life()?;
+        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let pb::ListSandboxesRequest {
+            page_size: wished,
+            page_token,
+            conversation,
+            user,
+            phases,
+            labels,
+        } = request.into_inner();
+        let limit = page_size(wished).map_err(Fault::from)?;
+        let conversation = match conversation.as_str() {
+            "" => None,
+            text => Some(ConversationId::parse("conversation", text).map_err(Fault::from)?),
+        };
+        let named = match user.as_str() {
+            "" => None,
+            text => Some(UserId::parse("user", text).map_err(Fault::from)?),
+        };
+        let phases: Result<Vec<Phase>, Malformed> = phases.into_iter().map(wire::phase_from).collect();
+        // Another user's sandboxes do not exist for a person: the list is empty, as it is for nobody's.
+        let foreign = matches!((&scope.user, &named), (Some(own), Some(named)) if own != named);
+        let filter = Filter {
+            tenant: scope.tenant.clone(),
+            user: scope.user.clone().or(named),
+            conversation,
+            phases: phases.map_err(Fault::from)?,
+            labels: wire::labels_from(labels).map_err(Fault::from)?,
+        };
+        let list = list_of(&scope, &filter);
+        let after = self.pages.decode(&list, &page_token).map_err(Fault::from)?;
+        let after = after.map(|bytes| cursor(&bytes)).transpose().map_err(Fault::from)?;
+        let mut rows = if foreign {
+            Vec::new()
+        } else {
+            life.store
+                .list(&filter, after.as_ref(), limit + 1)
+                .await
+                .map_err(Fault::from)?
+        };
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|last| Cursor {
+            created_at: last.facts.created_at,
+            sandbox: last.facts.id.clone(),
+        });
+        let next_page_token =
+            next.map(|next| self.pages.encode(&list, &position(&next))).unwrap_or_default();
+        let sandboxes = rows
+            .into_iter()
+            .map(|row| wire::sandbox_to(&life.overlay(row)))
+            .collect();
+        Ok(Response::new(pb::ListSandboxesResponse {
+            sandboxes,
+            next_page_token,
+        }))
+    }
+
+    type WatchSandboxStream = Events<pb::WatchSandboxResponse>;
+
+    async fn watch_sandbox(
+        &self,
+        request: Request<pb::WatchSandboxRequest>,
+    ) -> Reply<Self::WatchSandboxStream> {
+        let life = Arc::clone(self.life()?);
+        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let pb::WatchSandboxRequest { sandbox_id } = request.into_inner();
+        let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
+        let cell = life.hub.cell(&id);
+        // Before the row is read, so that no change falls between.
+        let changes = cell.changes();
+        let first = find(&life, &scope, &id).await?;
+        let shutdown = self.shutdown.clone();
+        let stream = async_stream(Watching {
+            life,
+            id,
+            _cell: cell,
+            changes,
+            next: Some(first),
+            seen: i64::MIN,
+            shutdown,
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn extend_sandbox(
+        &self,
+        request: Request<pb::ExtendSandboxRequest>,
+    ) -> Reply<pb::ExtendSandboxResponse> {
+        let life = self.life()?;
+        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let pb::ExtendSandboxRequest { sandbox_id, ttl } = request.into_inner();
+        let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
+        let ttl = wire::ttl_from(ttl)
+            .and_then(|ttl| ttl.ok_or_else(|| Malformed::new("ttl", "must be set")))
+            .map_err(Fault::from)?;
+        let sandbox = find(life, &scope, &id).await?;
+        let template = life.templates.get(&sandbox.facts.template);
+        let most = template.map_or(Duration::ZERO, |template| template.max_ttl);
+        if ttl > most {
+            let rule = format!("must be between 1s and {}s", most.as_secs());
+            return Err(Fault::from(Malformed::new("ttl", rule)).into());
+        }
+        let until = life.clock.now().plus(ttl);
+        let sandbox = apply(life, &id, Event::Extend(until)).await?;
+        Ok(Response::new(pb::ExtendSandboxResponse {
+            sandbox: Some(wire::sandbox_to(&sandbox)),
+        }))
+    }
+
+    async fn suspend_sandbox(
+        &self,
+        request: Request<pb::SuspendSandboxRequest>,
+    ) -> Reply<pb::SuspendSandboxResponse> {
+        let life = self.life()?;
+        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let pb::SuspendSandboxRequest { sandbox_id } = request.into_inner();
+        let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
+        find(life, &scope, &id).await?;
+        apply(life, &id, Event::Suspend(Reason::Requested)).await?;
+        let sandbox = life
+            .wait_until(&id, |state| state.phase != Phase::Suspending)
+            .await
+            .map_err(|error| error::of_apply(error, &id))?;
+        Ok(Response::new(pb::SuspendSandboxResponse {
+            sandbox: Some(wire::sandbox_to(&sandbox)),
+        }))
+    }
+
+    async fn resume_sandbox(
+        &self,
+        request: Request<pb::ResumeSandboxRequest>,
+    ) -> Reply<pb::ResumeSandboxResponse> {
+        let life = self.life()?;
+        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let pb::ResumeSandboxRequest { sandbox_id, wait } = request.into_inner();
+        let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
+        let wait = wire::wait_from(wait).map_err(Fault::from)?;
+        find(life, &scope, &id).await?;
+        apply(life, &id, Event::Resume).await?;
+        let sandbox = started(life, &id, wait).await?;
+        Ok(Response::new(pb::ResumeSandboxResponse {
+            sandbox: Some(wire::sandbox_to(&sandbox)),
+        }))
+    }
+
+    async fn delete_sandbox(
+        &self,
+        request: Request<pb::DeleteSandboxRequest>,
+    ) -> Reply<pb::DeleteSandboxResponse> {
+        let life = self.life()?;
+        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let pb::DeleteSandboxRequest { sandbox_id } = request.into_inner();
+        let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
+        find(life, &scope, &id).await?;
+        apply(life, &id, Event::Delete(Reason::Requested)).await?;
+        let sandbox = life
+            .wait_until(&id, |state| state.phase == Phase::Deleted)
+            .await
+            .map_err(|error| error::of_apply(error, &id))?;
+        Ok(Response::new(pb::DeleteSandboxResponse {
+            sandbox: Some(wire::sandbox_to(&sandbox)),
+        }))
+    }
+}
+
+/// A client that watches.
+struct Watching {
+    life: Arc<Life>,
+    id: SandboxId,
+    /// Held so that it is told.
+    _cell: Arc<crate::hub::Cell>,
+    changes: tokio::sync::broadcast::Receiver<Arc<Sandbox>>,
+    next: Option<Arc<Sandbox>>,
+    seen: i64,
+    shutdown: sandgate_rpc::Shutdown,
+}
+
+/// Whether nothing can follow that leads to READY.
+fn is_last(sandbox: &Sandbox) -> bool {
+    match sandbox.state.phase {
+        Phase::Ready
+        | Phase::Suspended
+        | Phase::Deleted
+        | Phase::Finished
+        | Phase::Failed => true,
+        Phase::Claiming | Phase::Attaching | Phase::Hydrating | Phase::Suspending | Phase::Deleting => false,
+    }
+}
+
+fn async_stream(
+    watching: Watching,
+) -> impl futures_util::Stream<Item = Result<pb::WatchSandboxResponse, Status>> + Send {
+    futures_util::stream::unfold(Some(watching), |watching| async move {
+        let mut watching = watching?;
+        match watching.next_change().await {
+            Ok(sandbox) => {
+                let item = pb::WatchSandboxResponse {
+                    sandbox: Some(wire::sandbox_to(&sandbox)),
+                };
+                let rest = (!is_last(&sandbox)).then_some(watching);
+                Some((Ok(item), rest))
+            }
+            Err(fault) => Some((Err(fault.into()), None)),
+        }
+    })
+}
+
+impl Watching {
+    async fn next_change(&mut self) -> Result<Arc<Sandbox>, Fault> {
+        loop {
+            let sandbox = match self.next.take() {
+                Some(sandbox) => sandbox,
+                None => tokio::select! {
+                    change = self.changes.recv() => match change {
+                        Ok(sandbox) => sandbox,
+                        // It was behind: the latest says more than what was missed.
+                        Err(RecvError::Lagged(_)) => self.latest().await?,
+                        Err(RecvError::Closed) => return Err(error::ending()),
+                    },
+                    () = self.shutdown.cancelled() => return Err(error::ending()),
+                },
+            };
+            if sandbox.revision() > self.seen {
+                self.seen = sandbox.revision();
+                return Ok(sandbox);
+            }
+        }
+    }
+
+    async fn latest(&self) -> Result<Arc<Sandbox>, Fault> {
+        let found = self.life.get(&self.id).await?;
+        found.ok_or_else(|| error::of_apply(ApplyError::Unknown, &self.id))
+    }
+}

@@ -1,0 +1,290 @@
+//! Carries decisions out: asks [`lifecycle::step`], writes, tells, and starts what has to be done.
+//!
+//! Whatever takes more than one step runs in a task of its own that no caller's leaving ends; callers wait
+//! for what it comes to.
+
+mod drive;
+mod end;
+mod start;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sandgate_backend::Backend;
+use sandgate_rpc::Shutdown;
+use sandgate_types::{Clock, SandboxId, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::feed::Feed;
+use crate::hub::{Cell, Hub};
+use crate::lifecycle::{self, Effect, Event, Refusal};
+use crate::peers::Peers;
+use crate::sandbox::Sandbox;
+use crate::store::{Lease, Store, StoreError};
+use crate::template::Templates;
+
+/// How long an intent belongs to who carries it out; renewed by each reconciliation.
+pub(crate) const LEASE: Duration = Duration::from_secs(120);
+/// Writes that may fail their compare-and-swap before the caller is asked to come back.
+const ATTEMPTS: usize = 8;
+
+/// How long things may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// A claim, cold starts included.
+    pub claim: Duration,
+    /// Bringing a workspace in.
+    pub hydrate: Duration,
+    /// The last sync of a run.
+    pub sync: Duration,
+    /// How long ended sandboxes stay readable.
+    pub retention: Duration,
+    /// How long a create whose environment was lost in a restart waits for its client to come back.
+    pub environment_grace: Duration,
+    /// How often rows and instances are compared.
+    pub reconcile: Duration,
+    /// How often times are looked at.
+    pub sweep: Duration,
+    /// How long suspending everything may take when the process ends.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            claim: Duration::from_secs(60),
+            hydrate: Duration::from_secs(540),
+            sync: Duration::from_secs(300),
+            retention: Duration::from_secs(24 * 3600),
+            environment_grace: Duration::from_secs(60),
+            reconcile: Duration::from_secs(30),
+            sweep: Duration::from_secs(1),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why an event did not become a change.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    /// There is no such sandbox.
+    #[error("there is no such sandbox")]
+    Unknown,
+    /// It is not what the event is about.
+    #[error("the event is about another run")]
+    Other,
+    /// The rules refuse it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Others wrote the row each time.
+    #[error("the row was written by others")]
+    Contended,
+    /// The process is ending.
+    #[error("the process is ending")]
+    Ending,
+}
+
+/// The orchestrator at work.
+pub(crate) struct Life {
+    pub(crate) templates: Templates,
+    pub(crate) limits: Limits,
+    pub(crate) store: Store,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) peers: Peers,
+    pub(crate) feed: Feed,
+    pub(crate) hub: Hub,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// One start of one orchestrator, as intents name it.
+    pub(crate) owner: String,
+    pub(crate) started_at: Timestamp,
+    /// Environments of creates that no keeper has taken yet. They are never stored.
+    environments: Mutex<HashMap<SandboxId, BTreeMap<String, String>>>,
+    tasks: Shutdown,
+    /// Begun when nothing more may be waited for.
+    halt: Shutdown,
+}
+
+/// What [`Life`] is made of.
+pub(crate) struct Parts {
+    pub(crate) templates: Templates,
+    pub(crate) limits: Limits,
+    pub(crate) store: Store,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) peers: Peers,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) owner: String,
+    pub(crate) tasks: Shutdown,
+    pub(crate) halt: Shutdown,
+}
+
+impl Life {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts {
+            templates,
+            limits,
+            store,
+            backend,
+            peers,
+            clock,
+            owner,
+            tasks,
+            halt,
+        } = parts;
+        Arc::new(Self {
+            templates,
+            limits,
+            store,
+            backend,
+            peers,
+            feed: Feed::new(),
+            hub: Hub::new(),
+            started_at: clock.now(),
+            clock,
+            owner,
+            environments: Mutex::new(HashMap::new()),
+            tasks,
+            halt,
+        })
+    }
+
+    pub(crate) fn lease(&self) -> Lease {
+        let now = self.clock.now();
+        Lease {
+            owner: self.owner.clone(),
+            now,
+            until: now.plus(LEASE),
+        }
+    }
+
+    /// Whether a sandbox's environment is here.
+    pub(crate) fn holds_environment(&self, id: &SandboxId) -> bool {
+        self.environments.lock().contains_key(id)
+    }
+
+    pub(crate) fn keep_environment(&self, id: &SandboxId, environment: BTreeMap<String, String>) {
+        if !environment.is_empty() {
+            self.environments.lock().insert(id.clone(), environment);
+        }
+    }
+
+    pub(crate) fn keep_no_environment(&self, id: &SandboxId) {
+        self.environments.lock().remove(id);
+    }
+
+    /// Runs `work` to its end in a task of its own, and waits for it; the caller may leave.
+    ///
+    /// # Errors
+    /// [`ApplyError::Ending`] when the process ends before the work did.
+    pub(crate) async fn tracked<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, ApplyError> {
+        let (sender, receiver) = oneshot::channel();
+        self.tasks.spawn("request", async move {
+            // Whoever asked may have left; the work is done all the same.
+            let _left = sender.send(work.await);
+        });
+        receiver.await.map_err(|_| ApplyError::Ending)
+    }
+
+    /// The sandbox as it is: its row, or what memory knows beyond it.
+    pub(crate) async fn get(&self, id: &SandboxId) -> Result<Option<Arc<Sandbox>>, StoreError> {
+        let Some(row) = self.store.get(id).await? else {
+            return Ok(None);
+        };
+        Ok(Some(self.overlay(row)))
+    }
+
+    /// What memory knows beyond a row.
+    pub(crate) fn overlay(&self, row: Sandbox) -> Arc<Sandbox> {
+        let known = self.hub.known(&row.facts.id).and_then(|cell| cell.view());
+        match known {
+            Some(view) if view.revision() > row.revision() => view,
+            Some(_) | None => Arc::new(row),
+        }
+    }
+
+    async fn current(&self, cell: &Cell, id: &SandboxId) -> Result<Arc<Sandbox>, ApplyError> {
+        if let Some(view) = cell.view() {
+            return Ok(view);
+        }
+        let row = self.store.get(id).await?.ok_or(ApplyError::Unknown)?;
+        Ok(Arc::new(row))
+    }
+
+    /// Makes what `event` makes of a sandbox, and answers it.
+    pub(crate) async fn apply(self: &Arc<Self>, id: &SandboxId, event: Event) -> Result<Arc<Sandbox>, ApplyError> {
+        self.apply_if(id, event, |_| true).await
+    }
+
+    /// As [`Self::apply`], if the sandbox is still what `holds` says when its turn comes.
+    pub(crate) async fn apply_if(
+        self: &Arc<Self>,
+        id: &SandboxId,
+        event: Event,
+        holds: impl Fn(&Sandbox) -> bool + Send,
+    ) -> Result<Arc<Sandbox>, ApplyError> {
+        let cell = self.hub.cell(id);
+        let _turn = cell.turn.acquire().await.map_err(|_| ApplyError::Ending)?;
+        for _ in 0..ATTEMPTS {
+            let current = self.current(&cell, id).await?;
+            if !holds(&current) {
+                return Err(ApplyError::Other);
+            }
+            let (state, effects) = lifecycle::step(&current.state, event.clone(), self.clock.now())?;
+            if effects.is_empty() {
+                return Ok(current);
+            }
+            let writes = effects.contains(&Effect::Write);
+            let next = Sandbox {
+                facts: current.facts.clone(),
+                state,
+                version: current.version + i64::from(writes),
+            };
+            if writes && !self.store.save(&next, &self.lease()).await? {
+                cell.forget();
+                continue;
+            }
+            let next = Arc::new(next);
+            self.carry_out(&cell, &next, &effects);
+            return Ok(next);
+        }
+        Err(ApplyError::Contended)
+    }
+
+    /// Shows a row that was just made, and begins what its intent says.
+    pub(crate) fn begin(self: &Arc<Self>, sandbox: &Arc<Sandbox>) {
+        let cell = self.hub.cell(&sandbox.facts.id);
+        cell.touch(self.clock.now());
+        self.carry_out(&cell, sandbox, &[Effect::Drive]);
+    }
+
+    fn carry_out(self: &Arc<Self>, cell: &Arc<Cell>, sandbox: &Arc<Sandbox>, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                // What gates know comes before whoever waits goes on.
+                Effect::Publish => self.feed.live(sandbox),
+                Effect::Withdraw => self.feed.ending(sandbox),
+                Effect::ForgetEnvironment => {
+                    self.environments.lock().remove(&sandbox.facts.id);
+                }
+                // Written before, told by showing, driven after.
+                Effect::Write | Effect::Interrupt | Effect::Drive => {}
+            }
+        }
+        cell.show(sandbox);
+        if effects.contains(&Effect::Drive) {
+            self.drive(cell, &sandbox.facts.id);
+        }
+    }
+
+    /// Says whether the process stops waiting for anything.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halt.is_begun()
+    }
+}

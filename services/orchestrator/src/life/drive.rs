@@ -1,0 +1,103 @@
+//! One task for each sandbox that has an intent; it carries out what the row says until nothing is left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandgate_types::SandboxId;
+
+use super::{ApplyError, Life};
+use crate::hub::Cell;
+use crate::sandbox::Intent;
+
+/// After a database or peer that does not answer.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// What became of one intent.
+pub(super) enum Outcome {
+    /// The row says what is next.
+    Done,
+    /// Nothing can be done until somebody brings what is missing.
+    Parked,
+}
+
+/// Growing pauses between attempts.
+pub(super) struct Pause(Duration);
+
+impl Pause {
+    pub(super) fn new() -> Self {
+        Self(PAUSE_MIN)
+    }
+
+    /// Waits; false when the process stops waiting for anything.
+    pub(super) async fn wait(&mut self, life: &Life) -> bool {
+        tokio::select! {
+            () = life.halt.cancelled() => false,
+            () = tokio::time::sleep(self.0) => {
+                self.0 = (self.0 * 2).min(PAUSE_MAX);
+                true
+            }
+        }
+    }
+}
+
+impl Life {
+    /// Sees to it that a task carries the sandbox's intent out.
+    pub(crate) fn drive(self: &Arc<Self>, cell: &Arc<Cell>, id: &SandboxId) {
+        if !cell.begin_driving() {
+            // The one that drives looks at the row again when it is through.
+            return;
+        }
+        let (life, cell, id) = (Arc::clone(self), Arc::clone(cell), id.clone());
+        self.tasks.spawn("drive", async move {
+            loop {
+                let parked = life.drive_to_the_end(&cell, &id).await;
+                cell.stop_driving();
+                // An intent that was written between the last look and this line is nobody's yet.
+                let left = cell.view().is_some_and(|sandbox| sandbox.state.intent.is_some());
+                if parked || !left || !cell.begin_driving() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Answers whether something is left that cannot be done now.
+    async fn drive_to_the_end(self: &Arc<Self>, cell: &Arc<Cell>, id: &SandboxId) -> bool {
+        let mut pause = Pause::new();
+        loop {
+            if self.is_halted() {
+                return true;
+            }
+            let sandbox = match self.current(cell, id).await {
+                Ok(sandbox) => sandbox,
+                Err(ApplyError::Unknown) => return true,
+                Err(error) => {
+                    tracing::warn!(sandbox = %id, %error, "a sandbox could not be read");
+                    if !pause.wait(self).await {
+                        return true;
+                    }
+                    continue;
+                }
+            };
+            let outcome = match sandbox.state.intent {
+                None => return false,
+                Some(Intent::Start) => self.start(cell, &sandbox).await,
+                Some(Intent::End) => self.end(cell, &sandbox).await,
+            };
+            match outcome {
+                Ok(Outcome::Done) => pause = Pause::new(),
+                Ok(Outcome::Parked) => return true,
+                // The rules say that it is about something else by now: the row tells what.
+                Err(ApplyError::Refused(_) | ApplyError::Other) => {}
+                Err(ApplyError::Unknown | ApplyError::Ending) => return true,
+                Err(error @ (ApplyError::Store(_) | ApplyError::Contended)) => {
+                    tracing::warn!(sandbox = %id, %error, "a transition could not be written");
+                    if !pause.wait(self).await {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! To READY: claim, publish, mint, attach, hydrate.
+//!
+//! Nothing of the conversation goes toward an instance before its claim is acknowledged. A start that stops
+//! half-way leaves its instance to the end that follows, or to the reconciler.
+
+use std::sync::Arc;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use sandgate_backend::{ClaimRequest, Claimed};
+use sandgate_types::SessionId;
+
+use super::drive::Outcome;
+use super::{ApplyError, Life};
+use crate::crash::crash_point;
+use crate::hub::Cell;
+use crate::lifecycle::{Claim, Event};
+use crate::peers::PeerError;
+use crate::sandbox::{Bound, Phase, Sandbox};
+use crate::server::chain;
+use crate::template::Template;
+
+/// What a start was stopped by.
+enum Stopped {
+    /// The row says something else by now.
+    Interrupted,
+    /// A peer.
+    Failed(PeerError),
+}
+
+impl From<PeerError> for Stopped {
+    fn from(error: PeerError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Life {
+    pub(super) async fn start(self: &Arc<Self>, cell: &Arc<Cell>, sandbox: &Arc<Sandbox>) -> Result<Outcome, ApplyError> {
+        let id = &sandbox.facts.id;
+        if sandbox.state.awaits_environment && !self.holds_environment(id) {
+            return Ok(Outcome::Parked);
+        }
+        crash_point!("create-recorded");
+        if sandbox.state.phase != Phase::Claiming {
+            // A start of this process that was stopped by the database; its instance is not used again.
+            self.apply(id, Event::StartAgain).await?;
+            return Ok(Outcome::Done);
+        }
+        let Some(template) = self.templates.get(&sandbox.facts.template) else {
+            let gone = "its template is not configured any more".to_owned();
+            self.apply(id, Event::ClaimFailed(gone)).await?;
+            return Ok(Outcome::Done);
+        };
+        let claimed = match self.claim(sandbox).await {
+            Ok(claimed) => claimed,
+            Err(message) => {
+                self.apply(id, Event::ClaimFailed(message)).await?;
+                return Ok(Outcome::Done);
+            }
+        };
+        crash_point!("create-claimed");
+        let generation = sandbox.state.generation;
+        let claimed = self
+            .apply_if(id, Event::Claimed(claimed), |current| {
+                current.state.generation == generation
+            })
+            .await?;
+        crash_point!("create-published");
+        match self.give_identity(cell, &claimed, template).await {
+            Ok(hydrates) => {
+                crash_point!("create-attached");
+                self.apply(id, Event::Attached { hydrates }).await?;
+                if hydrates {
+                    self.await_files(cell, id).await?;
+                    crash_point!("create-hydrated");
+                }
+                crash_point!("create-ready");
+            }
+            Err(Stopped::Interrupted) => {}
+            Err(Stopped::Failed(error)) => {
+                tracing::warn!(sandbox = %id, %error, "an instance did not take its identity");
+                self.apply(id, Event::AttachFailed(error.to_string())).await?;
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn claim(&self, sandbox: &Sandbox) -> Result<Claim, String> {
+        let request = ClaimRequest {
+            template: sandbox.facts.template.clone(),
+            sandbox: sandbox.facts.id.clone(),
+            generation: sandbox.state.generation,
+        };
+        let claiming = self.backend.claim(request);
+        let Claimed {
+            instance,
+            cold,
+            bounds,
+        } = match tokio::time::timeout(self.limits.claim, claiming).await {
+            Ok(Ok(claimed)) => claimed,
+            Ok(Err(error)) => {
+                tracing::warn!(sandbox = %sandbox.facts.id, error = %chain(&error), "no instance");
+                return Err(error.to_string());
+            }
+            Err(_) => return Err("the backend has no instance ready; try again later".to_owned()),
+        };
+        let bounds = bounds.into_iter().map(|bound| Bound {
+            resource: bound.resource.to_owned(),
+            limit: bound.limit,
+            mechanism: bound.mechanism.to_owned(),
+        });
+        Ok(Claim {
+            instance,
+            session: SessionId::random(&mut StdRng::from_os_rng()),
+            cold,
+            bounds: bounds.collect(),
+        })
+    }
+
+    /// Mints and attaches. Answers whether there are files to bring in.
+    async fn give_identity(
+        &self,
+        cell: &Arc<Cell>,
+        sandbox: &Arc<Sandbox>,
+        template: &Template,
+    ) -> Result<bool, Stopped> {
+        let Some(run) = &sandbox.state.run else {
+            return Err(Stopped::Interrupted);
+        };
+        let given = async {
+            let (session, head) =
+                tokio::try_join!(self.peers.mint(sandbox, run, template), self.peers.head(sandbox))?;
+            crash_point!("create-minted");
+            let hydrates = head.version.is_some();
+            let environment = self.environments.lock().get(&sandbox.facts.id).cloned();
+            let environment = environment.unwrap_or_default();
+            self.peers
+                .attach(sandbox, run, template, session, head, environment)
+                .await?;
+            Ok(hydrates)
+        };
+        tokio::select! {
+            given = given => given,
+            () = interrupted(cell, sandbox) => Err(Stopped::Interrupted),
+        }
+    }
+
+    /// Waits until the keeper has reported the files, or the row says something else.
+    async fn await_files(self: &Arc<Self>, cell: &Arc<Cell>, id: &sandgate_types::SandboxId) -> Result<(), ApplyError> {
+        let mut views = cell.follow();
+        let arrived = views.wait_for(|view| {
+            view.as_ref().is_none_or(|sandbox| sandbox.state.phase != Phase::Hydrating)
+        });
+        let in_time = tokio::select! {
+            arrived = tokio::time::timeout(self.limits.hydrate, arrived) => arrived.is_ok(),
+            () = self.halt.cancelled() => return Err(ApplyError::Ending),
+        };
+        if !in_time {
+            let message = "the files did not arrive in time; create it again".to_owned();
+            self.apply(id, Event::HydrateFailed(message)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the sandbox is not starting in this generation any more.
+async fn interrupted(cell: &Arc<Cell>, sandbox: &Sandbox) {
+    let generation = sandbox.state.generation;
+    let mut views = cell.follow();
+    let ended = views.wait_for(|view| {
+        view.as_ref().is_none_or(|view| {
+            view.state.generation != generation || !view.state.is_starting() && view.state.phase != Phase::Ready
+        })
+    });
+    // The cell outlives whoever waits on it, so this ends by the condition alone.
+    let _ended = ended.await;
+}

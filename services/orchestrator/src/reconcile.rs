@@ -1,0 +1,228 @@
+//! What is, against what should be: from both sides, rows without an instance and instances without a row.
+//!
+//! [`plan`] decides and is pure. It concludes absence only from complete answers: rows are read after the
+//! backend's list, so that an instance which was claimed meanwhile has its row; sandboxes that a task of this
+//! process is at are left to it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use sandgate_types::{Generation, InstanceId, SandboxId};
+
+use crate::life::Life;
+use crate::lifecycle::Event;
+use crate::sandbox::{Intent, Phase, Sandbox};
+
+/// An instance as the backend lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// The instance.
+    pub(crate) instance: InstanceId,
+    /// Whom it was claimed for; `None` for a spare.
+    pub(crate) claim: Option<(SandboxId, Option<Generation>)>,
+}
+
+/// A live row, and whether a task of this process is at it.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) driven: bool,
+}
+
+/// When the comparison is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct When {
+    /// Before this process has begun anything.
+    pub(crate) at_start: bool,
+    /// Whether instances outlive the backend's process.
+    pub(crate) instances_survive: bool,
+}
+
+/// What to do about a difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// The instance is nobody's any more.
+    Destroy(InstanceId),
+    /// The sandbox has its instance; gates learn of it.
+    Adopt(SandboxId),
+    /// The rules decide what this makes of the sandbox.
+    Tell(SandboxId, Event),
+    /// Go on with what was begun.
+    Drive(SandboxId),
+}
+
+/// Decides what to do.
+pub(crate) fn plan(rows: &[Known], instances: &[Listed], when: When) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let known: HashMap<&SandboxId, &Known> =
+        rows.iter().map(|known| (&known.sandbox.facts.id, known)).collect();
+    let there: HashSet<&InstanceId> = instances.iter().map(|listed| &listed.instance).collect();
+    for listed in instances {
+        let Some((sandbox, generation)) = &listed.claim else {
+            continue;
+        };
+        let wanted = match known.get(sandbox) {
+            None => false,
+            Some(known) if known.driven => true,
+            Some(known) => is_wanted(&known.sandbox, &listed.instance, *generation),
+        };
+        if !wanted {
+            actions.push(Action::Destroy(listed.instance.clone()));
+        }
+    }
+    for known in rows.iter().filter(|known| !known.driven) {
+        let id = known.sandbox.facts.id.clone();
+        let state = &known.sandbox.state;
+        match (state.intent, &state.run) {
+            (Some(Intent::Start), _) => actions.push(Action::Tell(id, Event::StartAgain)),
+            (Some(Intent::End), _) => actions.push(Action::Drive(id)),
+            (None, Some(run)) if there.contains(&run.instance) => {
+                if when.at_start {
+                    actions.push(Action::Adopt(id));
+                }
+            }
+            (None, Some(_)) if when.at_start && !when.instances_survive => {
+                actions.push(Action::Tell(id, Event::BackendRestarted));
+            }
+            (None, Some(_)) => actions.push(Action::Tell(id, Event::InstanceLost)),
+            (None, None) => {}
+        }
+    }
+    actions
+}
+
+/// Whether a sandbox that nobody is at keeps this instance. One of an unfinished start is not kept: nobody
+/// knows how far it came. One that is ending is left to whoever drives its end.
+fn is_wanted(sandbox: &Sandbox, instance: &InstanceId, generation: Option<Generation>) -> bool {
+    let state = &sandbox.state;
+    match state.intent {
+        Some(Intent::Start) => false,
+        Some(Intent::End) => true,
+        None => {
+            state.phase == Phase::Ready
+                && generation.is_none_or(|generation| generation == state.generation)
+                && state.run.as_ref().is_some_and(|run| run.instance == *instance)
+        }
+    }
+}
+
+impl Life {
+    /// Compares, and does what the plan says. False when the backend or the database did not answer.
+    pub(crate) async fn reconcile(self: &Arc<Self>, at_start: bool) -> bool {
+        let listed = match self.backend.list().await {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::warn!(%error, "the backend did not list its instances");
+                return false;
+            }
+        };
+        let listed: Vec<Listed> = listed
+            .into_iter()
+            .map(|state| Listed {
+                instance: state.instance,
+                claim: state.sandbox.map(|sandbox| (sandbox, state.generation)),
+            })
+            .collect();
+        let mut rows = Vec::new();
+        let mut after = None;
+        loop {
+            let batch = match self.store.live_after(after.as_ref()).await {
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::warn!(%error, "the rows were not read");
+                    return false;
+                }
+            };
+            let Some(last) = batch.last() else { break };
+            after = Some(last.facts.id.clone());
+            rows.extend(batch.into_iter().map(|row| {
+                let driven = self.hub.known(&row.facts.id).is_some_and(|cell| cell.is_driven());
+                Known {
+                    sandbox: self.overlay(row),
+                    driven,
+                }
+            }));
+        }
+        let when = When {
+            at_start,
+            instances_survive: self.backend.capabilities().survives_restart,
+        };
+        self.follow_spares(&listed);
+        for known in rows.iter().filter(|known| known.driven) {
+            if let Err(error) = self.store.take(&known.sandbox.facts.id, &self.lease()).await {
+                tracing::debug!(%error, "a lease was not renewed");
+            }
+        }
+        for action in plan(&rows, &listed, when) {
+            self.act(action, &rows).await;
+        }
+        true
+    }
+
+    /// Gates learn of spares that are there, and of spares that are not.
+    fn follow_spares(&self, listed: &[Listed]) {
+        let there: HashSet<&InstanceId> = listed.iter().map(|listed| &listed.instance).collect();
+        for spare in self.feed.spares() {
+            if !there.contains(&spare) {
+                self.feed.remove(&spare);
+            }
+        }
+        for listed in listed.iter().filter(|listed| listed.claim.is_none()) {
+            self.feed.spare(listed.instance.clone());
+        }
+    }
+
+    async fn act(self: &Arc<Self>, action: Action, rows: &[Known]) {
+        let row = |id: &SandboxId| {
+            rows.iter().find(|known| known.sandbox.facts.id == *id).map(|known| Arc::clone(&known.sandbox))
+        };
+        match action {
+            Action::Destroy(instance) => {
+                tracing::info!(%instance, "an instance without a row is destroyed");
+                let owner = self.feed.sandbox_of(&instance).and_then(|id| row(&id));
+                if let Some(owner) = owner
+                    && let Err(error) = self.peers.revoke_instance(&owner, &instance).await
+                {
+                    tracing::warn!(%instance, %error, "it is not revoked yet");
+                }
+                match self.backend.release(&instance).await {
+                    Ok(()) => self.feed.remove(&instance),
+                    Err(error) => tracing::warn!(%instance, %error, "it is not released yet"),
+                }
+            }
+            Action::Adopt(id) => {
+                let Some(row) = row(&id) else { return };
+                let cell = self.hub.cell(&id);
+                cell.touch(self.clock.now());
+                cell.show(&row);
+                self.feed.live(&row);
+            }
+            Action::Tell(id, event) => {
+                let lost = event == Event::StartAgain && self.lost_environment(&id, row(&id).as_deref());
+                let event = if lost { Event::EnvironmentLost } else { event };
+                tracing::info!(sandbox = %id, ?event, "a row without its instance");
+                if let Err(error) = self.apply(&id, event).await {
+                    tracing::warn!(sandbox = %id, %error, "the row was not changed");
+                }
+            }
+            Action::Drive(id) => {
+                let Some(row) = row(&id) else { return };
+                let cell = self.hub.cell(&id);
+                if cell.view().is_none() {
+                    cell.show(&row);
+                }
+                self.drive(&cell, &id);
+            }
+        }
+    }
+
+    /// Whether a start waits for an environment that its client has had time enough to bring again.
+    fn lost_environment(&self, id: &SandboxId, row: Option<&Sandbox>) -> bool {
+        row.is_some_and(|row| row.state.awaits_environment)
+            && !self.holds_environment(id)
+            && self.clock.now().since(self.started_at) > self.limits.environment_grace
+    }
+}
+
+#[cfg(test)]
+mod tests;

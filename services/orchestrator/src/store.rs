@@ -1,0 +1,185 @@
+//! The database of the orchestrator: rows, intents, remembered requests, audit records.
+//!
+//! A row is written with its intent in one transaction, by compare-and-swap on its version. Nothing here
+//! decides; that there is one live sandbox for each conversation is kept by a unique index, and whose a
+//! conversation is by a row that nothing removes.
+
+mod audit;
+mod intents;
+mod requests;
+mod rows;
+mod sandboxes;
+
+use sandgate_db::{Database, DbError, Migration, Migrations};
+use sandgate_types::{SandboxId, Timestamp, UserId};
+
+use crate::sandbox::Sandbox;
+
+pub use audit::{Appended, RecordCursor, RecordFilter};
+pub use intents::Lease;
+pub use requests::{Memo, RequestKey};
+pub use sandboxes::{Cursor, Filter};
+
+/// The schema of the orchestrator.
+pub static MIGRATIONS: Migrations = Migrations {
+    service: "orchestrator",
+    steps: &[
+        Migration::same(1, "sandboxes", include_str!("../migrations/0001_sandboxes.sql")),
+        Migration::same(2, "audit", include_str!("../migrations/0002_audit.sql")),
+    ],
+};
+
+/// The unique index that keeps promise 1.
+const LIVE_CONVERSATION: &str = "sandboxes_live_conversation";
+
+/// What can go wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused, or did not answer.
+    #[error("the database of the orchestrator")]
+    Database(#[from] DbError),
+    /// A row holds what this program never writes.
+    #[error("a row of {table} cannot be read: {rule}")]
+    Damaged {
+        /// The table.
+        table: &'static str,
+        /// What is wrong with it.
+        rule: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed a moment later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_transient(),
+            Self::Damaged { .. } => false,
+        }
+    }
+}
+
+/// What became of a create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Creation {
+    /// The row was made.
+    Created(Sandbox),
+    /// The conversation has a live sandbox; nothing was written.
+    Live(Sandbox),
+    /// The conversation belongs to another user; nothing was written.
+    OwnedBy(UserId),
+    /// The request was answered before; nothing was written.
+    Replayed(Memo),
+}
+
+/// The open database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    database: Database,
+}
+
+impl Store {
+    /// The store in an open database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.database.ping().await?)
+    }
+
+    /// Makes a row with its intent, the conversation's owner and the memory of the request, in one
+    /// transaction; or finds what is in the way, and writes nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn create(
+        &self,
+        new: &Sandbox,
+        lease: &Lease,
+        request: Option<(&RequestKey, [u8; 32])>,
+    ) -> Result<Creation, StoreError> {
+        let facts = &new.facts;
+        let mut write = self.database.begin_write().await?;
+        if let Some((key, _)) = request
+            && let Some(memo) = requests::find(&mut write, key).await?
+        {
+            write.rollback().await?;
+            return Ok(Creation::Replayed(memo));
+        }
+        let owner = sandboxes::own(&mut write, facts).await?;
+        if owner != facts.user {
+            write.rollback().await?;
+            return Ok(Creation::OwnedBy(owner));
+        }
+        if let Some(live) = sandboxes::live(&mut write, &facts.tenant, &facts.conversation).await? {
+            write.rollback().await?;
+            return Ok(Creation::Live(live));
+        }
+        match sandboxes::insert(&mut write, new).await {
+            Ok(()) => {}
+            // Another writer, past every lock of ours: its row is found by the next try.
+            Err(StoreError::Database(error)) if error.is_unique_violation_on(LIVE_CONVERSATION) => {
+                write.rollback().await?;
+                let live = sandboxes::find_live(&self.database, &facts.tenant, &facts.conversation).await?;
+                return live
+                    .map(Creation::Live)
+                    .ok_or(StoreError::Database(error));
+            }
+            Err(error) => return Err(error),
+        }
+        intents::save(&mut write, new, lease).await?;
+        if let Some((key, content)) = request {
+            let memo = Memo {
+                content,
+                sandbox: facts.id.clone(),
+                created: true,
+            };
+            requests::remember(&mut write, key, &memo, facts.created_at).await?;
+        }
+        write.commit().await?;
+        Ok(Creation::Created(new.clone()))
+    }
+
+    /// Writes `next` and its intent if the row still has the version before it. Says whether it did.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn save(&self, next: &Sandbox, lease: &Lease) -> Result<bool, StoreError> {
+        let mut write = self.database.begin_write().await?;
+        if !sandboxes::update(&mut write, next).await? {
+            write.rollback().await?;
+            return Ok(false);
+        }
+        intents::save(&mut write, next, lease).await?;
+        write.commit().await?;
+        Ok(true)
+    }
+
+    /// Removes rows that ended before `ended_before`, and memories of requests from before `asked_before`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn forget(
+        &self,
+        ended_before: Timestamp,
+        asked_before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut write = self.database.begin_write().await?;
+        let rows = sandboxes::forget(&mut write, ended_before).await?;
+        requests::forget(&mut write, asked_before).await?;
+        write.commit().await?;
+        Ok(rows)
+    }
+
+    /// The row of a sandbox.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn get(&self, id: &SandboxId) -> Result<Option<Sandbox>, StoreError> {
+        sandboxes::get(&self.database, id).await
+    }
+}

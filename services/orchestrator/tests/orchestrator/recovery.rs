@@ -1,0 +1,129 @@
+//! What a restart finds, and makes of it.
+
+use std::sync::atomic::Ordering;
+
+use sandgate_api::orchestrator::v1 as pb;
+
+use crate::harness::{Harness, Run, of, version};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_end_suspends_what_runs_with_its_last_sync() {
+    let orchestrator = Harness::start().await;
+    *orchestrator.peers.script.synced.lock() = version(5);
+    let sandbox = orchestrator.ready("demo").await;
+    let orchestrator = orchestrator.restart().await;
+    let found = orchestrator.get(&sandbox.sandbox_id).await.expect("kept");
+    assert_eq!((found.phase(), found.workspace_version), (pb::Phase::Suspended, version(5)));
+    assert_eq!(found.ending.expect("its run ended").not_synced, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_survive_are_adopted_and_strangers_are_destroyed() {
+    let orchestrator = Harness::start().await;
+    orchestrator.backend.survives.store(true, Ordering::SeqCst);
+    let sandbox = orchestrator.ready("demo").await;
+    let run = Run::of(&sandbox);
+    let stranger = {
+        let sandbox = sandgate_types::SandboxId::parse("id", &format!("s{}", "x".repeat(25))).expect("an id");
+        let spare = orchestrator.backend.spare();
+        orchestrator
+            .backend
+            .instances
+            .lock()
+            .insert(spare.clone(), Some((sandbox, sandgate_types::Generation::FIRST)));
+        spare
+    };
+    let orchestrator = orchestrator.restart().await;
+    let found = orchestrator.get(&sandbox.sandbox_id).await.expect("kept");
+    assert_eq!((found.phase(), Run::of(&found).instance), (pb::Phase::Ready, run.instance));
+    assert!(!orchestrator.backend.instances.lock().contains_key(&stranger));
+    // It serves on: it can be ended, and reports are heard.
+    orchestrator.delete(&sandbox.sandbox_id).await.expect("deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_whose_instances_died_with_the_process_are_suspended_and_resume() {
+    let orchestrator = Harness::start().await;
+    // It says that instances survive, so that the end leaves them; then they are gone all the same.
+    orchestrator.backend.survives.store(true, Ordering::SeqCst);
+    let sandbox = orchestrator.ready("demo").await;
+    orchestrator.backend.instances.lock().clear();
+    orchestrator.backend.survives.store(false, Ordering::SeqCst);
+    orchestrator.peers.hold("nothing");
+    let first = Run::of(&sandbox);
+    let backend = std::sync::Arc::clone(&orchestrator.backend);
+    backend.survives.store(true, Ordering::SeqCst);
+    let ending = orchestrator.restart();
+    backend.survives.store(false, Ordering::SeqCst);
+    let orchestrator = ending.await;
+    let found = orchestrator.until(&sandbox.sandbox_id, pb::Phase::Suspended).await;
+    assert_eq!(found.reason(), pb::Reason::BackendRestarted);
+    let resumed = orchestrator.resume(&sandbox.sandbox_id).await.expect("resumed");
+    assert!(Run::of(&resumed).generation > first.generation);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_a_crash_cut_is_made_again_and_the_clients_retry_gets_one_sandbox() {
+    let orchestrator = Harness::start().await;
+    orchestrator.backend.survives.store(true, Ordering::SeqCst);
+    orchestrator.peers.hold("attach");
+    let request = pb::CreateSandboxRequest {
+        request_id: "r-1".into(),
+        wait: pb::Wait::None.into(),
+        ..of("demo")
+    };
+    let sandbox = orchestrator.create(request.clone()).await.expect("recorded").sandbox.expect("a sandbox");
+    orchestrator.peers.asked("attach").await;
+    let claimed = orchestrator.backend.claimed();
+    let orchestrator = orchestrator.restart().await;
+    orchestrator.peers.let_go("attach");
+    let retry = pb::CreateSandboxRequest { wait: pb::Wait::Ready.into(), ..request };
+    let retried = orchestrator.create(retry).await.expect("ready");
+    let found = retried.sandbox.expect("a sandbox");
+    assert_eq!(found.sandbox_id, sandbox.sandbox_id);
+    assert_eq!(Run::of(&found).generation, 2);
+    let now = orchestrator.backend.claimed();
+    assert_eq!(now.len(), 1);
+    assert_ne!(now, claimed, "an instance that was ever claimed is not used again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_that_a_crash_lost_is_brought_again_by_the_retry() {
+    let orchestrator = Harness::start().await;
+    orchestrator.backend.survives.store(true, Ordering::SeqCst);
+    orchestrator.peers.hold("mint");
+    let request = pb::CreateSandboxRequest {
+        request_id: "r-1".into(),
+        environment: [("KEY".to_owned(), "value".to_owned())].into(),
+        wait: pb::Wait::None.into(),
+        ..of("demo")
+    };
+    orchestrator.create(request.clone()).await.expect("recorded");
+    orchestrator.peers.asked("mint").await;
+    let orchestrator = orchestrator.restart().await;
+    orchestrator.peers.let_go("mint");
+    let retry = pb::CreateSandboxRequest { wait: pb::Wait::Ready.into(), ..request };
+    orchestrator.create(retry).await.expect("ready");
+    let attached = orchestrator.peers.script.attached.lock().clone();
+    assert_eq!(attached.len(), 1);
+    assert_eq!(attached[0].environment["KEY"], "value");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_a_crash_cut_is_finished() {
+    let orchestrator = Harness::start().await;
+    orchestrator.backend.survives.store(true, Ordering::SeqCst);
+    let sandbox = orchestrator.ready("demo").await;
+    orchestrator.peers.hold("sync");
+    let mut request = orchestrator.request(pb::DeleteSandboxRequest { sandbox_id: sandbox.sandbox_id.clone() });
+    request.set_timeout(std::time::Duration::from_millis(300));
+    orchestrator.sandboxes().delete_sandbox(request).await.expect_err("held");
+    orchestrator.peers.asked("sync").await;
+    let peers = orchestrator.peers.clone();
+    let restarting = orchestrator.restart();
+    peers.let_go("sync");
+    let orchestrator = restarting.await;
+    orchestrator.until(&sandbox.sandbox_id, pb::Phase::Deleted).await;
+    assert!(orchestrator.backend.claimed().is_empty());
+    orchestrator.ready("demo").await;
+}
