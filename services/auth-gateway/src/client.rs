@@ -15,6 +15,7 @@ use sandgate_types::SandboxId;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower_service::Service as _;
+use tracing::Instrument as _;
 
 use crate::endpoints::Endpoint;
 use crate::error::{self, Dialect};
@@ -22,6 +23,7 @@ use crate::forward;
 use crate::gate::Gate;
 use crate::headers;
 use crate::keys::Holder;
+use crate::observe::{self, Listener};
 use crate::records::Who;
 use crate::refusal::Refusal;
 use crate::streams::{Reached, Subject};
@@ -63,15 +65,27 @@ impl Clients {
         } else {
             Dialect::Http
         };
+        let (head, body) = request.into_parts();
         let mut who = Who {
-            action: action_of(path),
+            action: action_of(head.uri.path()),
             request: self.gate.next_request(),
             ..Who::default()
         };
-        match self.serve(request, dialect, &mut who).await {
-            Ok(response) => response,
+        let observed = observe::begin(Listener::Client, &head, &who.request);
+        let request = Request::from_parts(head, body);
+        let served = self
+            .serve(request, dialect, &mut who)
+            .instrument(observed.span.clone())
+            .await;
+        let instruments = &self.gate.instruments;
+        match served {
+            Ok(response) => {
+                instruments.decided(&observed, &who, None);
+                response
+            }
             Err(refusal) => {
                 let refusal = self.gate.records.refused(&who, refusal).await;
+                instruments.decided(&observed, &who, Some(&refusal));
                 error::answer(&refusal, dialect)
             }
         }
@@ -114,7 +128,7 @@ impl Clients {
         let open = gate.streams.open(subject_of(holder, None));
         self.check(holder)?;
         gate.records.allowed(who)?;
-        let call = forward::call_of(request, &holder.caller().to_bytes(), &open);
+        let call = forward::call_of(request, &holder.caller().to_bytes(), &who.request, &open);
         let answer = service.clone().call(call);
         forward::answer_of(answer, forward::head_limit(path), open).await
     }
@@ -141,7 +155,7 @@ impl Clients {
         gate.records.allowed(who)?;
         gate.activity
             .note(&reached.instance, &sandbox, gate.clock.now());
-        let call = forward::call_of(request, &holder.caller().to_bytes(), &open);
+        let call = forward::call_of(request, &holder.caller().to_bytes(), &who.request, &open);
         let answer = gate.links.send(&reached.instance, call);
         forward::answer_of(answer, forward::head_limit(path), open).await
     }

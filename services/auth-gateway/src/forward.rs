@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use sandgate_api::options::v1::DeadlineClass;
@@ -34,10 +34,22 @@ pub(crate) fn head_limit(path: &str) -> Duration {
     }
 }
 
+/// The entry by which a request has one name in all logs.
+const REQUEST_ID: HeaderName = HeaderName::from_static("sandgate-request-id");
+
 /// A call as it goes on to the mesh, with `caller` stated.
-pub(crate) fn call_of(request: Request<Incoming>, caller: &[u8], open: &Open) -> Request<Body> {
+pub(crate) fn call_of(
+    request: Request<Incoming>,
+    caller: &[u8],
+    id: &str,
+    open: &Open,
+) -> Request<Body> {
     let (head, body) = request.into_parts();
     let mut headers = headers::toward_mesh(&head.headers, caller);
+    // Ours is of letters, digits and a dash.
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
     sandgate_telemetry::propagation::inject_current(&mut headers);
     let mut call = Request::new(boxed(Guarded::new(body, open.cut())));
     *call.method_mut() = head.method;

@@ -14,6 +14,7 @@ use crate::endpoints::{Endpoint, Endpoints};
 use crate::keys::ApiKeys;
 use crate::limit::Limiter;
 use crate::links::Links;
+use crate::observe::Instruments;
 use crate::policy::Policies;
 use crate::records::Records;
 use crate::refusal::{CutReason, Missing, Refusal};
@@ -36,6 +37,7 @@ pub(crate) struct Gate {
     pub(crate) records: Records,
     pub(crate) activity: Activity,
     pub(crate) services: Services,
+    pub(crate) instruments: Instruments,
     /// Random at each start; the first part of every request's id.
     pub(crate) id: String,
     pub(crate) requests: AtomicU64,

@@ -26,6 +26,7 @@ mod keys;
 mod limit;
 mod links;
 mod mesh;
+mod observe;
 mod path;
 mod policy;
 mod process;

@@ -21,6 +21,7 @@ use sandgate_types::{InstanceId, RouteName};
 use tokio::time::Instant;
 use tonic::body::Body;
 use tower_service::Service as _;
+use tracing::Instrument as _;
 
 use crate::decide::{Allowed, Asked, Verdict, answer_headers, decide};
 use crate::error::{self, Dialect};
@@ -29,6 +30,7 @@ use crate::gate::{Gate, audience_of};
 use crate::guard::{self, Guarded, boxed};
 use crate::headers;
 use crate::links::Taken;
+use crate::observe::{self, Listener};
 use crate::records::Who;
 use crate::refusal::{Clause, Denial, Missing, Refusal};
 use crate::streams::{Open, Subject};
@@ -79,16 +81,26 @@ async fn answer(gate: &Gate, instance: &InstanceId, request: Request<Incoming>) 
     } else {
         Dialect::Http
     };
+    let (head, body) = request.into_parts();
     let mut who = Who {
         action: "unknown".to_owned(),
         principal: instance.as_str().to_owned(),
         request: gate.next_request(),
         ..Who::default()
     };
-    match serve_request(gate, instance, request, dialect, &mut who).await {
-        Ok(response) => response,
+    let observed = observe::begin(Listener::Sandbox, &head, &who.request);
+    let request = Request::from_parts(head, body);
+    let served = serve_request(gate, instance, request, dialect, &mut who)
+        .instrument(observed.span.clone())
+        .await;
+    match served {
+        Ok(response) => {
+            gate.instruments.decided(&observed, &who, None);
+            response
+        }
         Err(refusal) => {
             let refusal = gate.records.refused(&who, refusal).await;
+            gate.instruments.decided(&observed, &who, Some(&refusal));
             error::answer(&refusal, dialect)
         }
     }
@@ -194,7 +206,7 @@ async fn daemon(
         .then(|| headers::bearer(request.headers()))
         .flatten()
         .and_then(|token| HeaderValue::from_str(token).ok());
-    let mut call = forward::call_of(request, &caller_of(claims).to_bytes(), &open);
+    let mut call = forward::call_of(request, &caller_of(claims).to_bytes(), &who.request, &open);
     if let Some(mut token) = token {
         token.set_sensitive(true);
         let name = HeaderName::from_static(SESSION_TOKEN_METADATA);

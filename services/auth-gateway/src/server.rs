@@ -18,6 +18,7 @@ use sandgate_rpc::{
     Channel, ChannelOptions, Listen, Readiness, Role, Server, ServerOptions, Shutdown, Target,
 };
 use sandgate_session::link::InstanceLink;
+use sandgate_telemetry::metric::Meters;
 use sandgate_types::{AuditEventId, Clock, LinkId, Malformed, Violations};
 use tokio::sync::mpsc;
 use tonic::service::Routes;
@@ -37,6 +38,7 @@ use crate::grpc::mesh::Mesh;
 use crate::keys::ApiKeys;
 use crate::limit::Limiter;
 use crate::links::Links;
+use crate::observe::Instruments;
 use crate::policy::Policies;
 use crate::records::Records;
 use crate::sandbox;
@@ -236,6 +238,7 @@ fn gate_of(
         records: Records::new(log),
         activity: Activity::default(),
         services,
+        instruments: Instruments::new(&Meters::of_this_process()),
         id: LinkId::random(&mut rng).as_str().to_owned(),
         requests: AtomicU64::new(0),
     })

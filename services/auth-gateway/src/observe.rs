@@ -1,0 +1,115 @@
+//! What is told of each request: a span that continues the caller's trace, and counts by listener and outcome.
+
+use http::request::Parts;
+use sandgate_telemetry::metric::{Counter, Durations, Label, Meters, Metric};
+use sandgate_telemetry::{propagation, semconv};
+use tokio::time::Instant;
+use tracing::Span;
+use tracing::field::Empty;
+
+use crate::records::Who;
+use crate::refusal::Refusal;
+
+/// Requests that the gate decided.
+const REQUESTS: Metric = Metric {
+    name: "sandgate_gate_requests_total",
+    unit: "1",
+    help: "requests decided, by listener and outcome",
+};
+/// How long the head of an answer took.
+const DURATION: Metric = Metric {
+    name: "sandgate_gate_request_duration_seconds",
+    unit: "s",
+    help: "time from a request's head to the head of its answer, by listener",
+};
+
+/// Where a request came in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Listener {
+    /// From a client.
+    Client,
+    /// From a sandbox.
+    Sandbox,
+}
+
+impl Label for Listener {
+    const KEY: &'static str = "listener";
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Sandbox => "sandbox",
+        }
+    }
+}
+
+/// `ALLOWED`, or one of the constants of [`Refusal::reason`].
+#[derive(Debug, Clone, Copy)]
+struct Outcome(&'static str);
+
+impl Label for Outcome {
+    const KEY: &'static str = "outcome";
+
+    fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+/// The gate's instruments.
+#[derive(Debug)]
+pub(crate) struct Instruments {
+    requests: Counter<(Listener, Outcome)>,
+    durations: Durations<(Listener,)>,
+}
+
+/// A request that is being decided.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    listener: Listener,
+    began: Instant,
+    /// Its span; enter it for what is done about it.
+    pub(crate) span: Span,
+}
+
+impl Instruments {
+    /// Instruments of this process.
+    pub(crate) fn new(meters: &Meters) -> Self {
+        Self {
+            requests: meters.counter(REQUESTS),
+            durations: meters.durations(DURATION),
+        }
+    }
+
+    /// Notes what became of a request.
+    pub(crate) fn decided(&self, observed: &Observed, who: &Who, refusal: Option<&Refusal>) {
+        let outcome = Outcome(refusal.map_or("ALLOWED", Refusal::reason));
+        self.requests.add(1, (observed.listener, outcome));
+        self.durations
+            .record(observed.began.elapsed(), (observed.listener,));
+        let span = &observed.span;
+        span.record(semconv::OTEL_NAME, who.action.as_str());
+        span.record(semconv::TENANT, who.tenant.as_str());
+        span.record(semconv::SANDBOX, who.sandbox.as_str());
+        span.record(semconv::VERDICT, outcome.0);
+    }
+}
+
+/// Begins a request: its span continues the trace of whoever sent it.
+pub(crate) fn begin(listener: Listener, head: &Parts, request: &str) -> Observed {
+    let span = tracing::info_span!(
+        "gate",
+        { semconv::OTEL_NAME } = Empty,
+        { semconv::OTEL_KIND } = semconv::KIND_SERVER,
+        { semconv::HTTP_REQUEST_METHOD } = head.method.as_str(),
+        { semconv::REQUEST_ID } = request,
+        { semconv::TENANT } = Empty,
+        { semconv::SANDBOX } = Empty,
+        { semconv::VERDICT } = Empty,
+    );
+    propagation::set_parent(&span, &head.headers);
+    Observed {
+        listener,
+        began: Instant::now(),
+        span,
+    }
+}

@@ -1,0 +1,7 @@
+//! The gate over its real listeners, with peers that the tests control.
+
+mod client;
+mod feeds;
+mod mesh;
+mod sandbox;
+mod support;

@@ -1,0 +1,284 @@
+//! A token service that the test controls.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
+use sandgate_api::duration_to;
+use sandgate_api::token::v1 as pb;
+use sandgate_api::token::v1::api_key_service_server::{ApiKeyService, ApiKeyServiceServer};
+use sandgate_api::token::v1::revocation_service_server::{
+    RevocationService, RevocationServiceServer,
+};
+use sandgate_api::token::v1::token_service_server::{TokenService, TokenServiceServer};
+use sandgate_api::token::v1::watch_revocations_response::Event;
+use sandgate_rpc::{
+    Caller, Peer, Principal, Readiness, Role, Server, ServerOptions, Service, Shutdown, Target,
+    memory,
+};
+use sandgate_session::jwt::{self, Content};
+use sandgate_session::{Algorithm, RevocationSet, RevocationTarget, SESSION_TOKEN_METADATA};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+use super::Shared;
+
+/// The API keys that it knows: secret, public id, tenant, user, roles.
+pub(crate) const KEY: &str = "sgk_acme";
+pub(crate) const KEY_ID: &str = "kaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub(crate) const ANN: &str = "sgk_ann";
+pub(crate) const OTHER: &str = "sgk_other";
+pub(crate) const POWERLESS: &str = "sgk_powerless";
+
+#[derive(Clone)]
+pub(crate) struct Token(Arc<State>);
+
+struct State {
+    pair: Ed25519KeyPair,
+    set: Mutex<RevocationSet>,
+    targets: Mutex<Vec<RevocationTarget>>,
+    watchers: Mutex<Vec<mpsc::UnboundedSender<pb::WatchRevocationsResponse>>>,
+    lease: Mutex<Duration>,
+    applied: Shared<i64>,
+    renewals: Shared<Vec<(Option<String>, Caller)>>,
+    lookups: Mutex<u32>,
+}
+
+impl Token {
+    pub(crate) fn start(shutdown: &Shutdown) -> (Self, Target) {
+        let token = Self(Arc::new(State {
+            pair: Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a seed"),
+            set: Mutex::default(),
+            targets: Mutex::default(),
+            watchers: Mutex::default(),
+            lease: Mutex::new(Duration::from_secs(3)),
+            applied: Shared::default(),
+            renewals: Shared::default(),
+            lookups: Mutex::default(),
+        }));
+        let (listen, target) = memory();
+        let server = Server::new(ServerOptions::new(Readiness::new()))
+            .service(TokenServiceServer::new(token.clone()))
+            .service(RevocationServiceServer::new(token.clone()))
+            .service(ApiKeyServiceServer::new(token.clone()));
+        let ending = shutdown.clone();
+        shutdown.spawn("token", async move {
+            server.serve(vec![listen], &ending).await.expect("serve");
+        });
+        (token, target.target(Peer::Service(Service::AuthGateway)))
+    }
+
+    pub(crate) fn sign<C: Content>(&self, content: &C) -> String {
+        let input = jwt::signing_input(Algorithm::EdDsa, "k1", content);
+        let signature = self.0.pair.sign(input.as_bytes());
+        jwt::assemble(input, signature.as_ref())
+    }
+
+    /// Revokes, and tells every watcher.
+    pub(crate) fn revoke(&self, target: &RevocationTarget) -> i64 {
+        let mut set = self.0.set.lock();
+        let sequence = set.head() + 1;
+        set.apply(sequence, target).expect("the next number");
+        self.0.targets.lock().push(target.clone());
+        self.tell(Event::Revocation(revocation(sequence, target)));
+        sequence
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        let message = pb::WatchRevocationsResponse { event: Some(event) };
+        let mut watchers = self.0.watchers.lock();
+        watchers.retain(|watcher| watcher.send(message.clone()).is_ok());
+    }
+
+    /// How long leases last from now on; none are granted for zero.
+    pub(crate) fn leases(&self, lease: Duration) {
+        *self.0.lease.lock() = lease;
+    }
+
+    /// The newest number that the gate has acknowledged.
+    pub(crate) fn acknowledged(&self) -> i64 {
+        *self.0.applied.lock()
+    }
+
+    pub(crate) fn renewals(&self) -> Vec<(Option<String>, Caller)> {
+        self.0.renewals.lock().clone()
+    }
+
+    /// How often a key was looked up.
+    pub(crate) fn lookups(&self) -> u32 {
+        *self.0.lookups.lock()
+    }
+}
+
+fn revocation(sequence: i64, target: &RevocationTarget) -> pb::Revocation {
+    pb::Revocation {
+        sequence,
+        target: Some(target.to_wire()),
+        revoked_at: None,
+    }
+}
+
+#[tonic::async_trait]
+impl TokenService for Token {
+    async fn mint_session(
+        &self,
+        _request: Request<pb::MintSessionRequest>,
+    ) -> Result<Response<pb::MintSessionResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn renew_session(
+        &self,
+        request: Request<pb::RenewSessionRequest>,
+    ) -> Result<Response<pb::RenewSessionResponse>, Status> {
+        let token = request.metadata().get(SESSION_TOKEN_METADATA);
+        let token = token.and_then(|token| token.to_str().ok().map(str::to_owned));
+        let caller = Caller::of(&request)?;
+        assert!(matches!(caller.principal, Principal::Session(_)));
+        self.0.renewals.lock().push((token, caller));
+        Ok(Response::new(pb::RenewSessionResponse { tokens: None }))
+    }
+
+    async fn validate_token(
+        &self,
+        _request: Request<pb::ValidateTokenRequest>,
+    ) -> Result<Response<pb::ValidateTokenResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn get_jwks(
+        &self,
+        _request: Request<pb::GetJwksRequest>,
+    ) -> Result<Response<pb::GetJwksResponse>, Status> {
+        let x = URL_SAFE_NO_PAD.encode(self.0.pair.public_key().as_ref());
+        let key = pb::JsonWebKey {
+            kid: "k1".to_owned(),
+            kty: "OKP".to_owned(),
+            crv: "Ed25519".to_owned(),
+            x,
+            y: String::new(),
+            alg: "EdDSA".to_owned(),
+        };
+        Ok(Response::new(pb::GetJwksResponse { keys: vec![key] }))
+    }
+}
+
+type Watch = Pin<Box<dyn Stream<Item = Result<pb::WatchRevocationsResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl RevocationService for Token {
+    type WatchRevocationsStream = Watch;
+
+    async fn revoke(
+        &self,
+        _request: Request<pb::RevokeRequest>,
+    ) -> Result<Response<pb::RevokeResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn watch_revocations(
+        &self,
+        _request: Request<pb::WatchRevocationsRequest>,
+    ) -> Result<Response<Watch>, Status> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let set = self.0.set.lock();
+        let mut events = vec![Event::SnapshotBegin(pb::SnapshotBegin {
+            incarnation: "one".to_owned(),
+        })];
+        for (index, target) in self.0.targets.lock().iter().enumerate() {
+            let sequence = i64::try_from(index).expect("few") + 1;
+            events.push(Event::Revocation(revocation(sequence, target)));
+        }
+        events.push(Event::SnapshotEnd(pb::SnapshotEnd { head: set.head() }));
+        for event in events {
+            let message = pb::WatchRevocationsResponse { event: Some(event) };
+            sender.send(message).expect("it is open");
+        }
+        self.0.watchers.lock().push(sender);
+        let stream = UnboundedReceiverStream::new(receiver).map(Ok);
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn renew_lease(
+        &self,
+        request: Request<pb::RenewLeaseRequest>,
+    ) -> Result<Response<pb::RenewLeaseResponse>, Status> {
+        let applied = request.into_inner().applied;
+        *self.0.applied.lock() = applied;
+        let head = self.0.set.lock().head();
+        let lease = if applied == head {
+            *self.0.lease.lock()
+        } else {
+            Duration::ZERO
+        };
+        Ok(Response::new(pb::RenewLeaseResponse {
+            lease: Some(duration_to(lease)),
+            head,
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl ApiKeyService for Token {
+    async fn create_api_key(
+        &self,
+        _request: Request<pb::CreateApiKeyRequest>,
+    ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn list_api_keys(
+        &self,
+        _request: Request<pb::ListApiKeysRequest>,
+    ) -> Result<Response<pb::ListApiKeysResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn revoke_api_key(
+        &self,
+        _request: Request<pb::RevokeApiKeyRequest>,
+    ) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn authenticate_api_key(
+        &self,
+        request: Request<pb::AuthenticateApiKeyRequest>,
+    ) -> Result<Response<pb::AuthenticateApiKeyResponse>, Status> {
+        *self.0.lookups.lock() += 1;
+        let secret = request.into_inner().secret;
+        let (id, tenant, user, roles) = match secret.as_str() {
+            KEY => (KEY_ID, "acme", "", vec![Role::Caller]),
+            ANN => (
+                "kbbbbbbbbbbbbbbbbbbbbbbbbb",
+                "acme",
+                "ann",
+                vec![Role::Caller],
+            ),
+            OTHER => (
+                "kccccccccccccccccccccccccc",
+                "other",
+                "",
+                vec![Role::Caller],
+            ),
+            POWERLESS => ("kddddddddddddddddddddddddd", "acme", "", vec![Role::Daemon]),
+            _ => return Err(Status::unauthenticated("no")),
+        };
+        let api_key = pb::ApiKey {
+            api_key_id: id.to_owned(),
+            tenant: tenant.to_owned(),
+            user: user.to_owned(),
+            roles: roles.into_iter().map(Into::into).collect(),
+            ..pb::ApiKey::default()
+        };
+        Ok(Response::new(pb::AuthenticateApiKeyResponse {
+            api_key: Some(api_key),
+        }))
+    }
+}
