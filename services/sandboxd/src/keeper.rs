@@ -4,6 +4,23 @@
 //! treats the runner as it would the agent: a runner can lie about its own files and processes, and about
 //! nothing else. One thread, no state on disk.
 
-pub mod pipe;
-pub mod ring;
-pub mod table;
+mod activity;
+mod environment;
+mod error;
+mod gate;
+mod grpc;
+mod identity;
+mod instance;
+mod listener;
+mod pipe;
+mod process;
+mod processes;
+mod renew;
+mod report;
+mod ring;
+mod runner;
+mod server;
+mod sync;
+mod table;
+
+pub(crate) use server::{KeeperError, serve};

@@ -15,7 +15,7 @@ const TERMINAL_HOLDS_BYTES: usize = 64 * 1024;
 
 /// One descriptor.
 #[derive(Debug)]
-pub struct Pipe {
+pub(crate) struct Pipe {
     fd: AsyncFd<OwnedFd>,
     terminal: bool,
 }
@@ -25,7 +25,7 @@ impl Pipe {
     ///
     /// # Errors
     /// When it cannot be waited for.
-    pub fn new(fd: OwnedFd, terminal: bool) -> io::Result<Self> {
+    pub(crate) fn new(fd: OwnedFd, terminal: bool) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         Ok(Self {
             fd: watched(fd)?,
@@ -37,7 +37,7 @@ impl Pipe {
     ///
     /// # Errors
     /// When there are no more descriptors.
-    pub fn again(&self) -> io::Result<Self> {
+    pub(crate) fn again(&self) -> io::Result<Self> {
         Ok(Self {
             fd: watched(self.fd.get_ref().try_clone()?)?,
             terminal: self.terminal,
@@ -48,7 +48,7 @@ impl Pipe {
     ///
     /// # Errors
     /// When the descriptor can no longer be waited for.
-    pub async fn readable(&self) -> io::Result<()> {
+    pub(crate) async fn readable(&self) -> io::Result<()> {
         self.fd.readable().await?.retain_ready();
         Ok(())
     }
@@ -58,7 +58,7 @@ impl Pipe {
     /// # Errors
     /// `WouldBlock` when there is nothing at the moment; any that the kernel gives, but for the one by which a
     /// terminal says that nobody writes any more.
-    pub fn try_read(&self, most: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn try_read(&self, most: usize) -> io::Result<Vec<u8>> {
         self.fd.try_io(Interest::READABLE, |fd| {
             let mut buffer = Vec::with_capacity(most);
             loop {
@@ -73,7 +73,7 @@ impl Pipe {
     }
 
     /// How many bytes were written and not read yet.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         if self.terminal {
             // What a terminal's line discipline still works on is in no count; reading finds it.
             return TERMINAL_HOLDS_BYTES;
@@ -86,7 +86,7 @@ impl Pipe {
     ///
     /// # Errors
     /// Broken pipe when nobody reads any more, or any other that the kernel gives.
-    pub async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
         while !data.is_empty() {
             let mut ready = self.fd.writable().await?;
             match ready.try_io(|fd| Ok(rustix::io::write(fd, data)?)) {
@@ -103,7 +103,7 @@ impl Pipe {
     ///
     /// # Errors
     /// When it is none.
-    pub fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
+    pub(crate) fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
         let size = rustix::termios::Winsize {
             ws_row: rows,
             ws_col: columns,
@@ -114,7 +114,7 @@ impl Pipe {
     }
 
     /// Whether it is a terminal.
-    pub fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
     }
 }
@@ -127,6 +127,6 @@ impl Pipe {
     deprecated,
     reason = "its successor is unsafe, for types whose descriptor can change while it is watched; an owned one cannot"
 )]
-pub fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(fd)
 }

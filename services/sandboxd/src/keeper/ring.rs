@@ -14,11 +14,11 @@ use bytes::Bytes;
 mod tests;
 
 /// The most that one process keeps.
-pub const PROCESS_MAX_BYTES: usize = 1024 * 1024;
+pub(crate) const PROCESS_MAX_BYTES: usize = 1024 * 1024;
 /// The most that all processes of a sandbox keep.
-pub const SANDBOX_MAX_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const SANDBOX_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The most rings at a time; the process table asks for no more.
-pub const RINGS_MAX: usize = 192;
+pub(crate) const RINGS_MAX: usize = 192;
 /// What every ring may hold whatever the others do, so that no reader who sleeps stops another's process.
 const RESERVED_BYTES: usize = 4 * 1024;
 /// What the rings may hold beyond their reserves.
@@ -26,13 +26,13 @@ const SHARED_MAX_BYTES: usize = SANDBOX_MAX_BYTES - RINGS_MAX * RESERVED_BYTES;
 /// What a change of stream costs: a process that alternates byte by byte pays for its runs too.
 const RUN_BYTES: usize = size_of::<Run>();
 /// The longest piece that a reader gets: a message of `ProcessService`.
-pub const PIECE_MAX_BYTES: usize = 64 * 1024;
+pub(crate) const PIECE_MAX_BYTES: usize = 64 * 1024;
 /// In such steps a ring's memory grows, so that a quiet process holds little.
 const GROW_BYTES: usize = 16 * 1024;
 
 /// Which stream of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Standard output, or the terminal.
     Stdout,
     /// Standard error.
@@ -41,31 +41,31 @@ pub enum Stream {
 
 /// Names a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RingKey(u64);
+pub(crate) struct RingKey(u64);
 
 /// Names a reader of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReaderKey(u64);
+pub(crate) struct ReaderKey(u64);
 
 /// A piece of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Which stream wrote it.
-    pub stream: Stream,
+    pub(crate) stream: Stream,
     /// The offset of its first byte.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Its bytes, at least one.
-    pub data: Bytes,
+    pub(crate) data: Bytes,
 }
 
 /// That older output was asked for than is kept, or output that was never written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("output is kept from offset {first} to {end}")]
-pub struct NotKept {
+pub(crate) struct NotKept {
     /// The first offset that is kept.
-    pub first: u64,
+    pub(crate) first: u64,
     /// The offset behind the last byte written.
-    pub end: u64,
+    pub(crate) end: u64,
 }
 
 /// Consecutive bytes of one stream, up to where the next run begins.
@@ -87,7 +87,7 @@ struct Ring {
 
 /// All rings of a sandbox.
 #[derive(Debug, Default)]
-pub struct Rings {
+pub(crate) struct Rings {
     rings: BTreeMap<RingKey, Ring>,
     next_key: u64,
 }
@@ -197,14 +197,14 @@ impl Ring {
 
 impl Rings {
     /// Makes a ring for a process.
-    pub fn open(&mut self) -> RingKey {
+    pub(crate) fn open(&mut self) -> RingKey {
         let key = RingKey(self.fresh());
         self.rings.insert(key, Ring::default());
         key
     }
 
     /// Forgets a ring and all that it kept.
-    pub fn close(&mut self, key: RingKey) {
+    pub(crate) fn close(&mut self, key: RingKey) {
         self.rings.remove(&key);
     }
 
@@ -212,7 +212,7 @@ impl Rings {
     ///
     /// # Errors
     /// [`NotKept`], when that was evicted already or lies behind what was written.
-    pub fn attach(&mut self, key: RingKey, offset: u64) -> Result<ReaderKey, NotKept> {
+    pub(crate) fn attach(&mut self, key: RingKey, offset: u64) -> Result<ReaderKey, NotKept> {
         let reader = ReaderKey(self.fresh());
         let Some(ring) = self.rings.get_mut(&key) else {
             return Err(NotKept { first: 0, end: 0 });
@@ -228,7 +228,7 @@ impl Rings {
     }
 
     /// Detaches a reader; what only it still wanted may go.
-    pub fn detach(&mut self, key: RingKey, reader: ReaderKey) {
+    pub(crate) fn detach(&mut self, key: RingKey, reader: ReaderKey) {
         if let Some(ring) = self.rings.get_mut(&key) {
             ring.readers.remove(&reader);
         }
@@ -236,7 +236,7 @@ impl Rings {
 
     /// How many bytes of `stream` the ring takes now, at most [`PIECE_MAX_BYTES`]. Zero means: wait until a
     /// reader has read or left.
-    pub fn room(&self, key: RingKey) -> usize {
+    pub(crate) fn room(&self, key: RingKey) -> usize {
         let Some(ring) = self.rings.get(&key) else {
             return 0;
         };
@@ -257,7 +257,7 @@ impl Rings {
 
     /// Keeps `data`, of which there are at most [`Self::room`] bytes. Makes room by what nobody attached
     /// needs: the ring's own oldest bytes when it is full, else those of the ring that keeps most.
-    pub fn push(&mut self, key: RingKey, stream: Stream, data: &[u8]) {
+    pub(crate) fn push(&mut self, key: RingKey, stream: Stream, data: &[u8]) {
         let Some(ring) = self.rings.get_mut(&key) else {
             return;
         };
@@ -294,13 +294,13 @@ impl Rings {
     }
 
     /// The next piece for a reader, without taking it.
-    pub fn peek(&self, key: RingKey, reader: ReaderKey) -> Option<Piece> {
+    pub(crate) fn peek(&self, key: RingKey, reader: ReaderKey) -> Option<Piece> {
         let ring = self.rings.get(&key)?;
         ring.piece(*ring.readers.get(&reader)?)
     }
 
     /// The next piece for a reader, which has then read it.
-    pub fn read(&mut self, key: RingKey, reader: ReaderKey) -> Option<Piece> {
+    pub(crate) fn read(&mut self, key: RingKey, reader: ReaderKey) -> Option<Piece> {
         let piece = self.peek(key, reader)?;
         let position = self.rings.get_mut(&key)?.readers.get_mut(&reader)?;
         *position += piece.data.len() as u64;
@@ -308,12 +308,12 @@ impl Rings {
     }
 
     /// How much the process wrote in all.
-    pub fn written(&self, key: RingKey) -> u64 {
+    pub(crate) fn written(&self, key: RingKey) -> u64 {
         self.rings.get(&key).map_or(0, Ring::end)
     }
 
     /// The last `count` bytes that are kept, of both streams as they came.
-    pub fn tail(&self, key: RingKey, count: usize) -> Vec<u8> {
+    pub(crate) fn tail(&self, key: RingKey, count: usize) -> Vec<u8> {
         let Some(ring) = self.rings.get(&key) else {
             return Vec::new();
         };

@@ -11,9 +11,9 @@ use subtle::ConstantTimeEq as _;
 
 /// The most processes of this service that run at a time. What they start themselves is bounded by the
 /// sandbox's own limit on processes.
-pub const RUNNING_MAX: usize = 128;
+pub(crate) const RUNNING_MAX: usize = 128;
 /// How many that ended are remembered.
-pub const ENDED_MAX: usize = 64;
+pub(crate) const ENDED_MAX: usize = 64;
 
 const _: () = assert!(
     RUNNING_MAX + ENDED_MAX <= super::ring::RINGS_MAX,
@@ -23,11 +23,11 @@ const _: () = assert!(
 /// That as many processes run as may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{RUNNING_MAX} processes run already")]
-pub struct Crowded;
+pub(crate) struct Crowded;
 
 /// The table. Entries are shared with whoever streams from them, so forgetting one ends nobody's stream.
 #[derive(Debug)]
-pub struct Table<T> {
+pub(crate) struct Table<T> {
     /// In order of start.
     entries: Vec<Entry<T>>,
     ends: u64,
@@ -55,7 +55,7 @@ impl<T> Table<T> {
     ///
     /// # Errors
     /// [`Crowded`], when [`RUNNING_MAX`] run.
-    pub fn admit(&self) -> Result<(), Crowded> {
+    pub(crate) fn admit(&self) -> Result<(), Crowded> {
         let running = self
             .entries
             .iter()
@@ -69,7 +69,7 @@ impl<T> Table<T> {
     }
 
     /// Enters a process that was started, under a new handle.
-    pub fn enter<R: CryptoRng + ?Sized>(&mut self, value: Arc<T>, rng: &mut R) -> LinkId {
+    pub(crate) fn enter<R: CryptoRng + ?Sized>(&mut self, value: Arc<T>, rng: &mut R) -> LinkId {
         let id = LinkId::random(rng);
         self.entries.push(Entry {
             id: id.clone(),
@@ -80,7 +80,7 @@ impl<T> Table<T> {
     }
 
     /// Notes that a process ended, and answers the one that is forgotten for it, if any.
-    pub fn end(&mut self, id: &LinkId) -> Option<Arc<T>> {
+    pub(crate) fn end(&mut self, id: &LinkId) -> Option<Arc<T>> {
         let order = self.ends;
         let entry = self
             .entries
@@ -106,7 +106,7 @@ impl<T> Table<T> {
     }
 
     /// The process with this handle. Looks at every entry, so that time tells nothing about near misses.
-    pub fn find(&self, id: &str) -> Option<Arc<T>> {
+    pub(crate) fn find(&self, id: &str) -> Option<Arc<T>> {
         let mut found = None;
         for entry in &self.entries {
             if bool::from(entry.id.as_str().as_bytes().ct_eq(id.as_bytes())) {
@@ -117,7 +117,7 @@ impl<T> Table<T> {
     }
 
     /// All of them with their handles, newest first.
-    pub fn newest_first(&self) -> impl Iterator<Item = (&LinkId, &Arc<T>)> {
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = (&LinkId, &Arc<T>)> {
         self.entries
             .iter()
             .rev()
@@ -125,7 +125,7 @@ impl<T> Table<T> {
     }
 
     /// Those that run.
-    pub fn running(&self) -> impl Iterator<Item = &Arc<T>> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Arc<T>> {
         self.entries
             .iter()
             .filter(|entry| entry.ended.is_none())

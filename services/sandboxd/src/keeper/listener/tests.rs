@@ -1,0 +1,1 @@
+//! The local listener, seen from both of its ends.

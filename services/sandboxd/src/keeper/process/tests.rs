@@ -1,0 +1,1 @@
+//! A process's streams, with pipes in the place of a process.

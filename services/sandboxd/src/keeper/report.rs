@@ -1,0 +1,91 @@
+//! Tells the orchestrator what happened inside. Each report is repeated until it was heard, or it no longer
+//! matters: the orchestrator decides on reports, and a lost one would leave it waiting.
+
+use std::time::Duration;
+
+use sandgate_api::orchestrator::v1 as pb;
+use sandgate_api::orchestrator::v1::instance_service_client::InstanceServiceClient;
+use sandgate_api::orchestrator::v1::report_instance_request::Event;
+use sandgate_rpc::Shutdown;
+
+use super::gate::DaemonChannel;
+use super::process::{End, How};
+use super::sync::HydrateError;
+
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// Between the first two attempts; twice as long each time.
+const PAUSE: Duration = Duration::from_millis(100);
+/// But no longer than this.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// After so many the report is given up; the orchestrator notices by its own deadlines.
+const ATTEMPTS_MAX: usize = 40;
+/// The published limit of a message of failure.
+const MESSAGE_MAX_BYTES: usize = 256;
+
+/// Where reports go.
+#[derive(Debug, Clone)]
+pub(crate) struct Reporter {
+    channel: DaemonChannel,
+    tasks: Shutdown,
+}
+
+impl Reporter {
+    /// Reports through `channel`; what could not be told at once is told by a task.
+    pub(crate) fn new(channel: DaemonChannel, tasks: Shutdown) -> Self {
+        Self { channel, tasks }
+    }
+
+    /// The workspace is there.
+    pub(crate) fn hydrated(&self, version: &str) {
+        self.tell(Event::Hydrated(pb::Hydrated { version: version.to_owned() }));
+    }
+
+    /// The workspace could not be brought in.
+    pub(crate) fn hydrate_failed(&self, error: &HydrateError) {
+        let mut message = error.to_string();
+        message.truncate(message.floor_char_boundary(MESSAGE_MAX_BYTES));
+        self.tell(Event::HydrateFailed(pb::HydrateFailed { message }));
+    }
+
+    /// A version was stored.
+    pub(crate) fn synced(&self, version: &str) {
+        self.tell(Event::Synced(pb::Synced { version: version.to_owned() }));
+    }
+
+    /// The template's command ended.
+    pub(crate) fn command_ended(&self, end: End, last_output: Vec<u8>) {
+        let (exit_code, signal) = match end.how {
+            How::Exited(code) => (Some(code), None),
+            How::Signalled(signal) => (None, Some(signal)),
+        };
+        self.tell(Event::CommandEnded(pb::CommandEnded { exit_code, signal, last_output }));
+    }
+
+    fn tell(&self, event: Event) {
+        let (channel, ending) = (self.channel.clone(), self.tasks.clone());
+        self.tasks.spawn("report", async move {
+            tokio::select! {
+                () = until_heard(channel, event) => {}
+                () = ending.cancelled() => {}
+            }
+        });
+    }
+}
+
+async fn until_heard(channel: DaemonChannel, event: Event) {
+    let mut client = InstanceServiceClient::new(channel);
+    let mut pause = PAUSE;
+    for _ in 0..ATTEMPTS_MAX {
+        let mut request = tonic::Request::new(pb::ReportInstanceRequest { event: Some(event.clone()) });
+        request.set_timeout(ATTEMPT);
+        match tokio::time::timeout(ATTEMPT, client.report_instance(request)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(status)) => tracing::debug!(code = ?status.code(), "a report was not heard"),
+            Err(_) => tracing::debug!("a report was not answered"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+    tracing::warn!("a report was given up");
+}

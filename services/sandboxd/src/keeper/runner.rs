@@ -1,0 +1,376 @@
+//! The keeper's end of the connection to the runner: one request, one answer, and the ends of processes.
+//!
+//! The runner is as trustworthy as the agent. Whatever it answers is bounded, parsed and checked before
+//! anything here relies on it, and a descriptor of it is of the kind that was asked for or is refused.
+
+mod file;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prost::Message as _;
+use rustix::fs::MemfdFlags;
+use sandgate_session::packet;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+use zeroize::Zeroizing;
+
+use super::environment::Environment;
+use super::pipe::{Pipe, watched};
+use super::process::{How, Started};
+use crate::protocol::{
+    self, Answer, Event, Exited, Failure, Hello, Info, Launch, Launched, Listing, Nothing, Outcome, Request, Terminal, ToRunner, Why,
+};
+
+pub(crate) use stream::{ApplyStream, WatchStream};
+
+/// Why the runner did not do something.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunnerError {
+    /// It is gone, and the sandbox with it.
+    #[error("the runner is gone")]
+    Gone,
+    /// It could not, for this reason.
+    #[error("the runner could not: {0:?}")]
+    Failed(Why),
+    /// It answered something that is no answer to what was asked.
+    #[error("the runner's answer makes no sense")]
+    Senseless,
+}
+
+/// What the runner says first.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    /// The agent's listener.
+    pub(crate) listener: TcpListener,
+    /// Ways out that are open.
+    pub(crate) open_ways: Vec<String>,
+}
+
+/// The size of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Rows.
+    pub(crate) rows: u16,
+    /// Columns.
+    pub(crate) columns: u16,
+}
+
+type Answered = (Outcome, Vec<OwnedFd>);
+
+/// Who waits for what.
+#[derive(Debug, Default)]
+struct Waiting {
+    last_id: u64,
+    answers: BTreeMap<u64, oneshot::Sender<Answered>>,
+    exits: BTreeMap<u64, oneshot::Sender<How>>,
+    /// Requests whose asker left; what they began is given up.
+    abandoned: Vec<u64>,
+    gone: bool,
+}
+
+/// The connection to the runner.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    socket: AsyncFd<OwnedFd>,
+    waiting: Mutex<Waiting>,
+    gone: watch::Sender<bool>,
+}
+
+impl Runner {
+    /// Takes the socket that the keeper was started with, and waits for the runner's greeting.
+    ///
+    /// # Errors
+    /// When the runner is not there or says something else first.
+    pub(crate) async fn greet(socket: OwnedFd) -> io::Result<(Arc<Self>, Greeting)> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let socket = watched(socket)?;
+        let first = socket.async_io(tokio::io::Interest::READABLE, |socket| protocol::receive_event(socket)).await?;
+        let Some((Event::Hello(Hello { open_ways }), descriptors)) = first else {
+            return Err(protocol::no_message());
+        };
+        let [listener] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| protocol::no_message())?;
+        let listener = TcpListener::from(listener);
+        listener.set_nonblocking(true)?;
+        let runner = Self { socket, waiting: Mutex::default(), gone: watch::Sender::new(false) };
+        Ok((Arc::new(runner), Greeting { listener, open_ways }))
+    }
+
+    /// Hands out what the runner says, until it is gone.
+    pub(crate) async fn listen(self: Arc<Self>) {
+        loop {
+            match self.socket.async_io(tokio::io::Interest::READABLE, |socket| protocol::receive_event(socket)).await {
+                Ok(Some((event, descriptors))) => self.hear(event, descriptors),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the connection to the runner broke");
+                    break;
+                }
+            }
+        }
+        let mut waiting = self.waiting.lock();
+        waiting.gone = true;
+        waiting.answers.clear();
+        waiting.exits.clear();
+        drop(waiting);
+        self.gone.send_replace(true);
+    }
+
+    /// Ends when the runner is gone.
+    pub(crate) async fn gone(&self) {
+        // The sender is `self`, so waiting cannot fail while anybody waits.
+        let mut news = self.gone.subscribe();
+        let _gone = news.wait_for(|gone| *gone).await;
+    }
+
+    fn hear(&self, event: Event, descriptors: Vec<OwnedFd>) {
+        match event {
+            Event::Answer(Answer { id, outcome: Some(outcome) }) => {
+                let mut waiting = self.waiting.lock();
+                // An answer that nobody asked for is dropped, with what came beside it.
+                let Some(asker) = waiting.answers.remove(&id) else { return };
+                if asker.send((outcome, descriptors)).is_err() {
+                    waiting.abandoned.push(id);
+                }
+            }
+            Event::Exited(Exited { process, signal, code }) => {
+                let how = if signal == 0 { How::Exited(code) } else { How::Signalled(signal) };
+                let asker = self.waiting.lock().exits.remove(&process);
+                // Who was never told of the process does not wait for its end.
+                if let Some(asker) = asker {
+                    let _nobody = asker.send(how);
+                }
+            }
+            Event::Hello(_) | Event::Answer(Answer { outcome: None, .. }) => {
+                tracing::debug!("the runner said something that is no answer");
+            }
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    async fn ask(&self, request: Request, descriptors: &[OwnedFd]) -> Result<(u64, Answered), RunnerError> {
+        let (id, answered) = self.begin(request, descriptors, None).await?;
+        let answered = answered.await.map_err(|_| RunnerError::Gone)?;
+        Ok((id, answered))
+    }
+
+    async fn begin(
+        &self,
+        request: Request,
+        descriptors: &[OwnedFd],
+        exit: Option<oneshot::Sender<How>>,
+    ) -> Result<(u64, oneshot::Receiver<Answered>), RunnerError> {
+        let (answer, answered) = oneshot::channel();
+        let (id, abandoned) = {
+            let mut waiting = self.waiting.lock();
+            if waiting.gone {
+                return Err(RunnerError::Gone);
+            }
+            waiting.last_id += 1;
+            let id = waiting.last_id;
+            waiting.answers.insert(id, answer);
+            if let Some(exit) = exit {
+                waiting.exits.insert(id, exit);
+            }
+            (id, std::mem::take(&mut waiting.abandoned))
+        };
+        for file in abandoned {
+            let request = ToRunner { id: 0, request: Some(Request::Abandon(file)) };
+            self.send(&request, &[]).await?;
+        }
+        self.send(&ToRunner { id, request: Some(request) }, descriptors).await?;
+        Ok((id, answered))
+    }
+
+    async fn send(&self, message: &ToRunner, descriptors: &[OwnedFd]) -> Result<(), RunnerError> {
+        let bytes = message.encode_to_vec();
+        let borrowed: Vec<_> = descriptors.iter().map(std::os::fd::AsFd::as_fd).collect();
+        let sent = self.socket.async_io(tokio::io::Interest::WRITABLE, |socket| packet::send(socket, &bytes, &borrowed));
+        sent.await.map_err(|error| {
+            tracing::debug!(%error, "a request did not reach the runner");
+            RunnerError::Gone
+        })
+    }
+
+    async fn ask_done(&self, request: Request) -> Result<(), RunnerError> {
+        match self.ask(request, &[]).await?.1.0 {
+            Outcome::Done(Nothing {}) => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn ask_descriptor(&self, request: Request) -> Result<(u64, OwnedFd), RunnerError> {
+        let (id, (outcome, descriptors)) = self.ask(request, &[]).await?;
+        match (outcome, <[OwnedFd; 1]>::try_from(descriptors)) {
+            (Outcome::Done(Nothing {}), Ok([descriptor])) => Ok((id, descriptor)),
+            (other, _) => Err(unexpected(other)),
+        }
+    }
+
+    /// Starts a process; the receiver hears how it ended.
+    ///
+    /// # Errors
+    /// [`RunnerError`]; then nothing runs.
+    pub(crate) async fn launch(
+        &self,
+        argv: Vec<String>,
+        environment: &Environment,
+        cwd: String,
+        terminal: Option<Size>,
+        wants_stdin: bool,
+    ) -> Result<(Started, oneshot::Receiver<How>), RunnerError> {
+        let terminal = terminal.map(|size| Terminal { rows: size.rows.into(), columns: size.columns.into() });
+        let environment = environment.pairs().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut launch = Launch { argv, environment, cwd, terminal, stdin: wants_stdin };
+        let description = Zeroizing::new(launch.encode_to_vec());
+        for mut entry in launch.environment.drain(..) {
+            zeroize::Zeroize::zeroize(&mut entry);
+        }
+        let memory = memory_file(&description).map_err(|_| RunnerError::Failed(Why::Crowded))?;
+        let (exit, exited) = oneshot::channel();
+        let (id, answered) = self.begin(Request::Launch(Nothing {}), &[memory], Some(exit)).await?;
+        let started = match answered.await {
+            Ok((Outcome::Launched(Launched { pid }), descriptors)) => started(id, pid, terminal.is_some(), descriptors),
+            Ok((other, _)) => Err(unexpected(other)),
+            Err(_) => Err(RunnerError::Gone),
+        };
+        if started.is_err() {
+            self.waiting.lock().exits.remove(&id);
+        }
+        Ok((started?, exited))
+    }
+
+    /// Sends a signal; `false` when the process has ended.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub(crate) async fn signal(&self, process: u64, signal: i32, group: bool) -> Result<bool, RunnerError> {
+        let request = Request::Signal(protocol::Signal { process, signal, group });
+        match self.ask(request, &[]).await?.1.0 {
+            Outcome::Signalled(sent) => Ok(sent),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Kills everything but the runner.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub(crate) async fn kill_all(&self) -> Result<(), RunnerError> {
+        self.ask_done(Request::KillAll(Nothing {})).await
+    }
+
+    /// Connects to a port of the sandbox's loopback.
+    ///
+    /// # Errors
+    /// [`Why::Refused`] when nothing listens there.
+    pub(crate) async fn dial(&self, port: u16) -> Result<TcpStream, RunnerError> {
+        let (_, descriptor) = self.ask_descriptor(Request::Dial(port.into())).await?;
+        let stream = std::net::TcpStream::from(descriptor);
+        let waitable = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        let stream = waitable.map_err(|_| RunnerError::Senseless)?;
+        stream.writable().await.map_err(|_| RunnerError::Senseless)?;
+        match stream.take_error() {
+            Ok(None) => Ok(stream),
+            Ok(Some(_)) | Err(_) => Err(RunnerError::Failed(Why::Refused)),
+        }
+    }
+
+    /// What is at a path.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub(crate) async fn stat(&self, path: Vec<u8>) -> Result<Info, RunnerError> {
+        self.ask_info(Request::Stat(path)).await
+    }
+
+    /// Some of a directory: names behind `after`, at most `most`.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub(crate) async fn list(&self, path: Vec<u8>, after: Vec<u8>, most: u32) -> Result<Listing, RunnerError> {
+        match self.ask(Request::List(protocol::List { path, after, most }), &[]).await?.1.0 {
+            Outcome::Listing(listing) => Ok(listing),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub(crate) async fn make_directory(&self, path: Vec<u8>, mode: u32, make_parents: bool) -> Result<(), RunnerError> {
+        self.ask_done(Request::MakeDirectory(protocol::MakeDirectory { path, mode, make_parents })).await
+    }
+
+    /// Moves a file or directory.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub(crate) async fn rename(&self, source: Vec<u8>, target: Vec<u8>, replace: bool) -> Result<(), RunnerError> {
+        self.ask_done(Request::Move(protocol::Move { source, target, replace })).await
+    }
+
+    /// Removes a file, or a directory with all below it where asked.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    pub(crate) async fn remove(&self, path: Vec<u8>, recursive: bool) -> Result<(), RunnerError> {
+        self.ask_done(Request::Remove(protocol::Remove { path, recursive })).await
+    }
+
+    async fn ask_info(&self, request: Request) -> Result<Info, RunnerError> {
+        match self.ask(request, &[]).await?.1.0 {
+            Outcome::Info(info) => Ok(info),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Notes that nobody wants what a request began.
+    fn abandon(&self, id: u64) {
+        let message = ToRunner { id: 0, request: Some(Request::Abandon(id)) }.encode_to_vec();
+        if packet::send(self.socket.get_ref().as_fd(), &message, &[]).is_err() {
+            self.waiting.lock().abandoned.push(id);
+        }
+    }
+}
+
+/// An answer that was not hoped for.
+fn unexpected(outcome: Outcome) -> RunnerError {
+    match outcome {
+        Outcome::Failure(Failure { why }) => RunnerError::Failed(Why::try_from(why).unwrap_or(Why::Io)),
+        Outcome::Done(_) | Outcome::Launched(_) | Outcome::Signalled(_) | Outcome::Info(_) | Outcome::Listing(_) => {
+            RunnerError::Senseless
+        }
+    }
+}
+
+/// What the runner handed over of a process.
+fn started(handle: u64, pid: u32, terminal: bool, descriptors: Vec<OwnedFd>) -> Result<Started, RunnerError> {
+    let mut pipes = Vec::with_capacity(descriptors.len());
+    for descriptor in descriptors {
+        pipes.push(Pipe::new(descriptor, terminal).map_err(|_| RunnerError::Senseless)?);
+    }
+    let mut pipes = pipes.into_iter();
+    let stdout = pipes.next().ok_or(RunnerError::Senseless)?;
+    let (stderr, stdin) = (pipes.next(), pipes.next());
+    if pipes.next().is_some() || terminal != stderr.is_none() {
+        return Err(RunnerError::Senseless);
+    }
+    Ok(Started { handle, pid, stdin, stdout, stderr })
+}
+
+/// A file without a name that holds `bytes`, read from the beginning.
+fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
+    use std::io::{Seek as _, Write as _};
+    let mut file = std::fs::File::from(rustix::fs::memfd_create("launch", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}

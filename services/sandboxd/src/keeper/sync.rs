@@ -1,0 +1,290 @@
+//! The workspace between the sandbox and the store: brought in once, stored whenever it has changed.
+//!
+//! One task owns what is known of the store, and does one thing at a time; whoever asks for a sync while one is
+//! running gets the next one, which sees all that they wrote before they asked. A workspace that could not be
+//! brought in is never synced: half a tree must not become the newest version.
+
+mod changes;
+mod content;
+mod hydrate;
+mod round;
+mod snapshot;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandgate_rpc::Shutdown;
+use sandgate_types::Clock;
+use sandgate_workspace::ChunkingSeed;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use self::round::Round;
+use self::snapshot::Snapshot;
+use super::activity::Activity;
+use super::gate::DaemonChannel;
+use super::report::Reporter;
+use super::runner::{Runner, RunnerError};
+
+pub(crate) use hydrate::HydrateError;
+
+/// How long the workspace must have been left alone before it is synced.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long changes wait at most, when it is never left alone.
+const OVERDUE: Duration = Duration::from_secs(15);
+/// How often it is looked at while processes run, which write without saying so.
+const LOOK: Duration = Duration::from_secs(15);
+/// A look may take this part of the time between two of them.
+const LOOK_SHARE: u32 = 20;
+/// After a sync failed the next waits so long, and twice as long each time.
+const PAUSE: Duration = Duration::from_secs(2);
+/// But no longer than this.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Who may ask at a time.
+const ASKERS_MAX: usize = 64;
+
+/// Whether the workspace is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hydration {
+    /// Not yet.
+    Pending,
+    /// It is.
+    Complete,
+    /// It cannot be; the sandbox is of no use.
+    Failed,
+}
+
+/// What a sync stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Synced {
+    /// The newest version; empty when the workspace has never held anything.
+    pub(crate) version: String,
+    /// How many devices, sockets and pipes were left out.
+    pub(crate) skipped: u64,
+}
+
+/// Why a sync stored nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SyncError {
+    /// The workspace is not there, or not whole.
+    #[error("the workspace was not brought in")]
+    NotHydrated,
+    /// The runner could not show the workspace.
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+    /// The workspace has more entries than are synced.
+    #[error(transparent)]
+    TooMany(#[from] snapshot::TooMany),
+    /// The store refused or could not be reached.
+    #[error("the store answered {:?}", .0.code())]
+    Store(#[from] Box<tonic::Status>),
+    /// The head moved at every attempt.
+    #[error("the head of the workspace moves faster than a version can be stored")]
+    Contended,
+    /// The keeper is ending, or as many ask as may.
+    #[error("the keeper takes no syncs now")]
+    Ending,
+}
+
+impl From<tonic::Status> for SyncError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Store(Box::new(status))
+    }
+}
+
+type Asker = oneshot::Sender<Result<Synced, Arc<SyncError>>>;
+
+/// Where syncs are asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Syncer {
+    askers: mpsc::Sender<Asker>,
+    hydration: Arc<watch::Sender<Hydration>>,
+}
+
+/// What the task needs to begin.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) runner: Arc<Runner>,
+    pub(crate) channel: DaemonChannel,
+    pub(crate) reporter: Reporter,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) activity: Activity,
+}
+
+/// With what a session begins.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// The version to bring in; empty for none.
+    pub(crate) version: String,
+    /// Where chunks are cut.
+    pub(crate) seed: ChunkingSeed,
+}
+
+/// The task's state.
+#[derive(Debug)]
+struct Store {
+    parts: Parts,
+    seed: ChunkingSeed,
+    snapshot: Snapshot,
+    head: String,
+}
+
+impl Syncer {
+    /// Starts the task, which waits for the session to begin; ends with `tasks`.
+    pub(crate) fn spawn(parts: Parts, start: oneshot::Receiver<Start>, tasks: &Shutdown) -> Self {
+        let (askers, asked) = mpsc::channel(ASKERS_MAX);
+        let hydration = Arc::new(watch::Sender::new(Hydration::Pending));
+        let (told, ending) = (Arc::clone(&hydration), tasks.clone());
+        tasks.spawn("sync", async move {
+            tokio::select! {
+                () = run(parts, start, &told, asked) => {}
+                () = ending.cancelled() => {}
+            }
+        });
+        Self { askers, hydration }
+    }
+
+    /// Syncs now; everything that was written before the call is in the version.
+    ///
+    /// # Errors
+    /// [`SyncError`]; what was stored before stands.
+    pub(crate) async fn sync(&self) -> Result<Synced, Arc<SyncError>> {
+        let (asker, answer) = oneshot::channel();
+        let ending = |()| Arc::new(SyncError::Ending);
+        self.askers.try_send(asker).map_err(|_| ending(()))?;
+        answer.await.map_err(|_| ending(()))?
+    }
+
+    /// Waits until it is known whether the workspace is there.
+    pub(crate) async fn hydrated(&self) -> Hydration {
+        let mut hydration = self.hydration.subscribe();
+        // The sender is `self`, so waiting cannot fail while anybody waits.
+        let reached = hydration.wait_for(|hydration| *hydration != Hydration::Pending).await;
+        reached.map_or(Hydration::Pending, |hydration| *hydration)
+    }
+}
+
+async fn run(
+    parts: Parts,
+    start: oneshot::Receiver<Start>,
+    hydration: &watch::Sender<Hydration>,
+    mut asked: mpsc::Receiver<Asker>,
+) {
+    let Ok(Start { version, seed }) = start.await else { return };
+    let mut store = Store { parts, seed, snapshot: Snapshot::default(), head: String::new() };
+    match store.hydrate(&version).await {
+        Ok(()) => {
+            hydration.send_replace(Hydration::Complete);
+            store.parts.reporter.hydrated(&store.head);
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the workspace could not be brought in");
+            hydration.send_replace(Hydration::Failed);
+            store.parts.reporter.hydrate_failed(&error);
+            while let Some(asker) = asked.recv().await {
+                // Who asked and left needs no answer.
+                let _left = asker.send(Err(Arc::new(SyncError::NotHydrated)));
+            }
+            return;
+        }
+    }
+    store.serve(asked).await;
+}
+
+impl Store {
+    async fn serve(mut self, mut asked: mpsc::Receiver<Asker>) {
+        let mut pace = Pace::new(self.parts.activity.count());
+        let activity = self.parts.activity.clone();
+        loop {
+            let asker = tokio::select! {
+                asker = asked.recv() => match asker {
+                    Some(asker) => Some(asker),
+                    None => return,
+                },
+                () = pace.due(&activity) => None,
+            };
+            let mut askers: Vec<Asker> = asker.into_iter().collect();
+            while let Ok(asker) = asked.try_recv() {
+                askers.push(asker);
+            }
+            let (seen, began) = (activity.count(), Instant::now());
+            let result = self.sync().await.map_err(Arc::new);
+            pace.after(seen, began.elapsed(), result.is_ok());
+            if let Err(error) = &result {
+                tracing::warn!(error = &**error as &dyn std::error::Error, "the workspace could not be synced");
+            }
+            for asker in askers {
+                let _left = asker.send(result.clone());
+            }
+        }
+    }
+
+    async fn sync(&mut self) -> Result<Synced, SyncError> {
+        let before = self.head.clone();
+        let synced = Round::of(self).run().await?;
+        if synced.version != before {
+            self.parts.reporter.synced(&synced.version);
+        }
+        Ok(synced)
+    }
+}
+
+/// When the next sync is due.
+#[derive(Debug)]
+struct Pace {
+    /// Activity that the last sync saw.
+    seen: u64,
+    /// Not before this.
+    earliest: Instant,
+    pause: Duration,
+    /// How long the last one took.
+    took: Duration,
+}
+
+impl Pace {
+    fn new(seen: u64) -> Self {
+        Self { seen, earliest: Instant::now(), pause: PAUSE, took: Duration::ZERO }
+    }
+
+    /// Waits until files may have changed and rest again, or it is time to look.
+    async fn due(&self, activity: &Activity) {
+        let look = async {
+            // A process that starts is activity by itself.
+            if !activity.is_running() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(LOOK.max(self.took * LOOK_SHARE)).await;
+        };
+        tokio::select! {
+            () = rests(activity, self.seen) => {}
+            () = look => {}
+        }
+        tokio::time::sleep_until(self.earliest).await;
+    }
+
+    fn after(&mut self, seen: u64, took: Duration, succeeded: bool) {
+        self.took = took;
+        if succeeded {
+            self.seen = seen;
+            self.pause = PAUSE;
+            self.earliest = Instant::now() + took * LOOK_SHARE;
+        } else {
+            self.earliest = Instant::now() + self.pause;
+            self.pause = (self.pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// Waits for activity beyond `seen`, and then until it rests.
+async fn rests(activity: &Activity, seen: u64) {
+    activity.beyond(seen).await;
+    let overdue = Instant::now() + OVERDUE;
+    loop {
+        let count = activity.count();
+        tokio::select! {
+            () = activity.beyond(count) => {}
+            () = tokio::time::sleep(QUIET) => return,
+            () = tokio::time::sleep_until(overdue) => return,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The content of a changed file: read, cut, and sent as far as the store lacks it.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+use sandgate_api::storage::v1 as pb;
+use sandgate_api::storage::v1::sync_service_client::SyncServiceClient;
+use sandgate_workspace::tree::next_data;
+use sandgate_workspace::{ContentHash, Cutter, FILE_MAX_BYTES, FILE_PIECES_MAX, Piece, Stated};
+
+use super::SyncError;
+use super::snapshot::{FileTime, Fingerprint, Kind};
+use crate::keeper::gate::DaemonChannel;
+use crate::protocol::PIECE_MAX_BYTES;
+
+/// Chunks that wait to be offered together: few calls, and little memory.
+const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The published limit of an offer is 4,096.
+const BATCH_MAX_CHUNKS: usize = 1024;
+/// The published limit of one message is 2 MiB of chunks.
+const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
+
+/// A file as it was read.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// What it looked like, before and after.
+    pub(super) fingerprint: Fingerprint,
+    /// Its content.
+    pub(super) content: Stated,
+    /// Whether it changed while it was read, so that this is no state that it ever had.
+    pub(super) torn: bool,
+}
+
+/// An upload in progress.
+#[derive(Debug)]
+pub(super) struct Upload {
+    client: SyncServiceClient<DaemonChannel>,
+    id: String,
+    waiting: Vec<(ContentHash, Vec<u8>)>,
+    waiting_bytes: usize,
+    known: BTreeSet<ContentHash>,
+}
+
+impl Upload {
+    /// Begins an upload for a version behind `parent`.
+    pub(super) async fn begin(channel: DaemonChannel, parent: &str) -> Result<Self, SyncError> {
+        let mut client = SyncServiceClient::new(channel);
+        let request = pb::BeginUploadRequest { parent: parent.to_owned() };
+        let pb::BeginUploadResponse { upload_id: id } = client.begin_upload(request).await?.into_inner();
+        Ok(Self { client, id, waiting: Vec::new(), waiting_bytes: 0, known: BTreeSet::new() })
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Reads a file and sends what the store lacks; `None` when it is too large to be stored.
+    pub(super) async fn read(&mut self, file: &File, cutter: &mut Cutter) -> Result<Option<Read>, SyncError> {
+        let Some(fingerprint) = look_at(file) else { return Ok(None) };
+        let size = fingerprint.size;
+        if size > FILE_MAX_BYTES {
+            return Ok(None);
+        }
+        let mut content = Stated::new();
+        let mut position = 0;
+        // A file that is cut short while it is read has a hole where it was.
+        while let Some(data) = next_data(file, position, size).unwrap_or(None) {
+            hole(&mut content, data.start - position);
+            position = data.start;
+            let mut buffer = vec![0; PIECE_MAX_BYTES];
+            while position < data.end {
+                let most = buffer.len().min(usize::try_from(data.end - position).unwrap_or(usize::MAX));
+                let count = file.read_at(&mut buffer[..most], position).unwrap_or(0);
+                if count == 0 {
+                    break;
+                }
+                cutter.push(&buffer[..count]);
+                position += count as u64;
+                while let Some(chunk) = cutter.next_chunk() {
+                    self.add(chunk, &mut content).await?;
+                }
+                // Others have their turn between two pieces of a large file.
+                tokio::task::yield_now().await;
+            }
+            while let Some(chunk) = cutter.finish() {
+                self.add(chunk, &mut content).await?;
+            }
+            if position < data.end {
+                break;
+            }
+        }
+        hole(&mut content, size - position);
+        if content.len() > FILE_PIECES_MAX {
+            return Ok(None);
+        }
+        let torn = look_at(file) != Some(fingerprint);
+        Ok(Some(Read { fingerprint, content, torn }))
+    }
+
+    async fn add(&mut self, chunk: Vec<u8>, content: &mut Stated) -> Result<(), SyncError> {
+        let hash = blake3::hash(&chunk);
+        let Ok(name) = ContentHash::parse("hash", hash.as_bytes()) else { return Ok(()) };
+        let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        content.push(Piece::Chunk { name, length });
+        if !self.known.insert(name) {
+            return Ok(());
+        }
+        self.waiting_bytes += chunk.len();
+        self.waiting.push((name, chunk));
+        if self.waiting_bytes >= BATCH_MAX_BYTES || self.waiting.len() >= BATCH_MAX_CHUNKS {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Offers what waits, and sends what is missing.
+    pub(super) async fn flush(&mut self) -> Result<(), SyncError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        // What is remembered of an upload is bounded too; an offer that comes twice costs nothing else.
+        if self.known.len() > 256 * 1024 {
+            self.known.clear();
+        }
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let hashes = waiting.iter().map(|(name, _)| name.as_bytes().to_vec()).collect();
+        let offer = pb::OfferChunksRequest { upload_id: self.id.clone(), hashes };
+        let pb::OfferChunksResponse { missing } = self.client.offer_chunks(offer).await?.into_inner();
+        let missing: BTreeSet<usize> = missing.into_iter().filter_map(|index| usize::try_from(index).ok()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lacking = waiting.into_iter().enumerate().filter(|(index, _)| missing.contains(index));
+        let messages = messages(&self.id, lacking.map(|(_, (_, chunk))| chunk));
+        self.client.upload_chunks(tokio_stream::iter(messages)).await?;
+        Ok(())
+    }
+}
+
+fn messages(upload: &str, chunks: impl Iterator<Item = Vec<u8>>) -> Vec<pb::UploadChunksRequest> {
+    let mut messages: Vec<pb::UploadChunksRequest> = Vec::new();
+    let mut bytes = usize::MAX;
+    for chunk in chunks {
+        bytes = bytes.saturating_add(chunk.len());
+        if bytes > MESSAGE_MAX_BYTES {
+            messages.push(pb::UploadChunksRequest { upload_id: upload.to_owned(), chunks: Vec::new() });
+            bytes = chunk.len();
+        }
+        if let Some(last) = messages.last_mut() {
+            last.chunks.push(chunk.into());
+        }
+    }
+    messages
+}
+
+fn hole(content: &mut Stated, length: u64) {
+    if length > 0 {
+        content.push(Piece::Hole(length));
+    }
+}
+
+/// What an opened file looks like.
+fn look_at(file: &File) -> Option<Fingerprint> {
+    let facts = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let time = |seconds, nanos: i64| FileTime { seconds, nanos: u32::try_from(nanos).unwrap_or(0) };
+    Some(Fingerprint {
+        kind: Kind::File,
+        mode: facts.mode() & 0o777,
+        size: facts.size(),
+        inode: facts.ino(),
+        modified: time(facts.mtime(), facts.mtime_nsec()),
+        changed: time(facts.ctime(), facts.ctime_nsec()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_grouped_into_messages_below_the_limit_and_none_is_lost() {
+        let chunks: Vec<Vec<u8>> = (0..20).map(|number| vec![number; 200_000]).collect();
+        let messages = messages("u", chunks.clone().into_iter());
+        let sent: Vec<Vec<u8>> = messages.iter().flat_map(|message| message.chunks.clone()).collect();
+        assert_eq!(sent, chunks);
+        let sizes = messages.iter().map(|message| message.chunks.iter().map(Vec::len).sum::<usize>());
+        assert!(sizes.clone().all(|size| size > 0 && size <= MESSAGE_MAX_BYTES));
+    }
+}

@@ -1,0 +1,77 @@
+//! What the binary does: one of the two roles, by its first argument.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use sandgate_spawn::inherited;
+use sandgate_telemetry::{LogFormat, Settings};
+use sandgate_types::SystemClock;
+
+use crate::{keeper, runner};
+
+/// The runner's end of its connection to the keeper; the keeper's socket to the backend.
+const FIRST: i32 = 3;
+/// The keeper's end of its connection to the runner.
+const SECOND: i32 = 4;
+/// As sysexits has it.
+const USAGE: u8 = 64;
+const HELP: &str = "\
+usage: sandboxd keeper | runner
+
+Started by a sandbox backend, with sockets in descriptor 3 (and 4); of no use by hand.
+  keeper   outside of the sandbox: identity, the link to the gate, the agent's local listener
+  runner   the sandbox's first process: processes and files
+";
+
+/// Plays the role that the arguments name, and returns when its sockets are closed.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let words: Vec<OsString> = arguments.collect();
+    let role = match &*words {
+        [role] => role.to_str().unwrap_or_default(),
+        _ => "",
+    };
+    let ended = match role {
+        "keeper" => keep(),
+        "runner" => inherited::take(FIRST).and_then(runner::serve).map_err(Into::into),
+        "--help" | "-h" | "help" => return say(io::stdout(), HELP, ExitCode::SUCCESS),
+        _ => return say(io::stderr(), HELP, ExitCode::from(USAGE)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say(io::stderr(), &format!("sandboxd {role}: {}\n", chain(&*error)), ExitCode::FAILURE),
+    }
+}
+
+fn keep() -> Result<(), Box<dyn std::error::Error>> {
+    // What holds tokens shows its memory to nobody, core dumps included.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let (control, runner) = (inherited::take(FIRST)?, inherited::take(SECOND)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let settings =
+            Settings { service: "sandboxd", format: LogFormat::Text, filter: "warn".to_owned(), otlp: None };
+        let telemetry = sandgate_telemetry::init(&settings)?;
+        let served = keeper::serve(control, runner, Arc::new(SystemClock)).await;
+        drop(telemetry);
+        served.map_err(|error: keeper::KeeperError| error.into())
+    })
+}
+
+fn say(mut to: impl io::Write, text: &str, code: ExitCode) -> ExitCode {
+    // Nobody is left to tell that nobody could be told.
+    let _unheard = to.write_all(text.as_bytes());
+    code
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,359 @@
+//! The backend's and the gate's side of one instance.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use sandgate_api::options::v1::Role;
+use sandgate_api::orchestrator::v1::instance_service_server::InstanceServiceServer;
+use sandgate_api::sandbox::v1 as pb;
+use sandgate_api::sandbox::v1::attach_service_client::AttachServiceClient;
+use sandgate_api::sandbox::v1::file_service_client::FileServiceClient;
+use sandgate_api::sandbox::v1::port_service_client::PortServiceClient;
+use sandgate_api::sandbox::v1::process_event::Event;
+use sandgate_api::sandbox::v1::process_service_client::ProcessServiceClient;
+use sandgate_api::storage::v1::sync_service_server::SyncServiceServer;
+use sandgate_api::token::v1::token_service_server::TokenServiceServer;
+use sandgate_rpc::{CALLER_METADATA, Caller, Principal, Service};
+use sandgate_session::control::{self, FromKeeper, ToKeeper};
+use sandgate_session::{Algorithm, Ticket, jwt, packet};
+use sandgate_types::{
+    ApiKeyId, Clock as _, Generation, InstanceId, SandboxId, SessionId, SystemClock, TenantId, TokenId,
+};
+use tempfile::TempDir;
+use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use super::store::Mesh;
+use crate::keeper::{self, KeeperError};
+use crate::runner::Runner;
+
+/// How long anything in these tests may take before it counts as never.
+pub(super) const NEVER: Duration = Duration::from_secs(60);
+
+/// Puts a caller on each call, as the gate does.
+#[derive(Debug, Clone)]
+pub(super) struct As(Vec<u8>);
+
+impl tonic::service::Interceptor for As {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert_bin(CALLER_METADATA, MetadataValue::from_bytes(&self.0));
+        Ok(request)
+    }
+}
+
+/// A client's channel.
+pub(super) type Client = InterceptedService<Channel, As>;
+
+/// One instance, and everything around it.
+pub(super) struct Sandbox {
+    pub(super) folder: TempDir,
+    pub(super) mesh: Mesh,
+    /// The agent's listener, which in a sandbox is 127.0.0.1:4040.
+    pub(super) listener: SocketAddr,
+    pub(super) instance: InstanceId,
+    pub(super) session: SessionId,
+    pub(super) sandbox: SandboxId,
+    control: Option<OwnedFd>,
+    gate: Channel,
+    keeper: tokio::task::JoinHandle<Result<(), KeeperError>>,
+}
+
+impl Sandbox {
+    /// A spare.
+    pub(super) async fn spare() -> Self {
+        Self::start(Vec::new()).await.0
+    }
+
+    /// A spare, and what its keeper told the backend about its beginning; `open_ways` is what the runner finds.
+    pub(super) async fn start(open_ways: Vec<String>) -> (Self, FromKeeper) {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("workspace")).expect("a workspace");
+        let (runner_end, keeper_end) = packet::pair().expect("a pair");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let runner = Runner::new(runner_end, &folder.path().join("workspace")).expect("a runner");
+        std::thread::spawn(move || {
+            // A keeper that is gone at once is the subject of some tests.
+            let _gone = runner.hello(listener, open_ways);
+            let _ended = runner.run();
+        });
+        let (control, keeper_control) = control::pair().expect("a pair");
+        let mut rng = StdRng::from_os_rng();
+        let instance = InstanceId::random(&mut rng);
+        control::send_to_keeper(&control, &ToKeeper::Hello { instance: instance.clone() }).expect("greeted");
+        let keeper = tokio::spawn(keeper::serve(keeper_control, keeper_end, Arc::new(SystemClock)));
+        let answer = {
+            let control = control.try_clone().expect("a copy");
+            let heard = tokio::task::spawn_blocking(move || control::receive_from_keeper(&control));
+            heard.await.expect("no panic").expect("heard").expect("the keeper is there")
+        };
+        let mesh = Mesh::default();
+        let gate = link(&control, &mesh).await;
+        let sandbox = Self {
+            folder,
+            mesh,
+            listener: address,
+            instance,
+            session: SessionId::random(&mut rng),
+            sandbox: SandboxId::random(&mut rng),
+            control: Some(control),
+            gate,
+            keeper,
+        };
+        (sandbox, answer)
+    }
+
+    /// One that serves a conversation without files.
+    pub(super) async fn attached() -> Self {
+        let sandbox = Self::spare().await;
+        sandbox.attach(sandbox.attachment()).await.expect("attached");
+        sandbox
+    }
+
+    /// A valid request.
+    pub(super) fn attachment(&self) -> pb::AttachRequest {
+        let expires_at = SystemClock.now().plus(Duration::from_secs(3600));
+        pb::AttachRequest {
+            ticket: self.ticket(&self.instance, Duration::ZERO),
+            session_id: self.session.as_str().to_owned(),
+            sandbox_id: self.sandbox.as_str().to_owned(),
+            generation: 1,
+            agent_token: "agent-canary".to_owned(),
+            daemon_token: "daemon-canary".to_owned(),
+            tokens_expire_at: Some(sandgate_api::timestamp_to(expires_at)),
+            environment: [("FROM_SESSION".to_owned(), "yes".to_owned())].into(),
+            workspace_version: String::new(),
+            chunking_seed: vec![7; 32],
+            command: Vec::new(),
+            ports: Vec::new(),
+            routes: vec!["weather".to_owned()],
+        }
+    }
+
+    /// A ticket that is `age` old.
+    pub(super) fn ticket(&self, instance: &InstanceId, age: Duration) -> String {
+        let issued_at = SystemClock.now().minus(age);
+        let issued_at = sandgate_types::Timestamp::from_seconds(issued_at.as_seconds());
+        let ticket = Ticket {
+            ticket: TokenId::random(&mut StdRng::from_os_rng()),
+            sandbox: self.sandbox.clone(),
+            session: self.session.clone(),
+            instance: instance.clone(),
+            generation: Generation::FIRST,
+            issued_at,
+            expires_at: issued_at.plus(Duration::from_secs(60)),
+        };
+        jwt::assemble(jwt::signing_input(Algorithm::EdDsa, "k", &ticket), &[0; 64])
+    }
+
+    pub(super) async fn attach(&self, request: pb::AttachRequest) -> Result<(), Status> {
+        AttachServiceClient::new(self.orchestrator()).attach(request).await.map(drop)
+    }
+
+    pub(super) async fn drain(&self, grace: Duration) -> Result<pb::DrainResponse, Status> {
+        let request = pb::DrainRequest { grace: Some(sandgate_api::duration_to(grace)) };
+        AttachServiceClient::new(self.orchestrator()).drain(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub(super) fn files(&self) -> FileServiceClient<Client> {
+        FileServiceClient::new(self.client())
+    }
+
+    pub(super) fn processes(&self) -> ProcessServiceClient<Client> {
+        ProcessServiceClient::new(self.client())
+    }
+
+    pub(super) fn ports(&self) -> PortServiceClient<Client> {
+        PortServiceClient::new(self.client())
+    }
+
+    /// A client of the mesh, behind the gate.
+    pub(super) fn client(&self) -> Client {
+        let caller = Caller {
+            tenant: Some(TenantId::parse("tenant", "acme").expect("a name")),
+            user: None,
+            may_name_users: false,
+            roles: vec![Role::Caller],
+            principal: Principal::ApiKey(ApiKeyId::random(&mut StdRng::from_os_rng())),
+        };
+        InterceptedService::new(self.gate.clone(), As(caller.to_bytes()))
+    }
+
+    /// The orchestrator, behind the gate.
+    pub(super) fn orchestrator(&self) -> Client {
+        InterceptedService::new(self.gate.clone(), As(Caller::service(Service::Orchestrator).to_bytes()))
+    }
+
+    /// The gate, for nobody.
+    pub(super) fn gate(&self) -> Channel {
+        self.gate.clone()
+    }
+
+    /// Where a file of the workspace is.
+    pub(super) fn at(&self, path: &str) -> std::path::PathBuf {
+        self.workspace().join(path)
+    }
+
+    pub(super) fn workspace(&self) -> std::path::PathBuf {
+        self.folder.path().join("workspace")
+    }
+
+    /// A command in the workspace.
+    pub(super) fn command(&self, argv: &[&str]) -> pb::RunProcessRequest {
+        command(argv, &self.workspace())
+    }
+
+    /// A shell's command line in the workspace.
+    pub(super) fn shell(&self, line: &str) -> pb::RunProcessRequest {
+        self.command(&["sh", "-c", line])
+    }
+
+    /// Runs a command to its end.
+    pub(super) async fn run(&self, request: pb::RunProcessRequest) -> Result<Finished, Status> {
+        let stream = self.processes().run_process(request).await?.into_inner();
+        Ok(finish(stream).await)
+    }
+
+    /// Gives the instance new links, as after a restart of the gate.
+    pub(super) async fn relink(&mut self) {
+        let control = self.control.as_ref().expect("the backend is there");
+        self.gate = link(control, &self.mesh).await;
+    }
+
+    /// Ends the backend's side, and answers how the keeper ended.
+    pub(super) async fn backend_ends(mut self) -> Result<(), KeeperError> {
+        drop(self.control.take());
+        let ended = tokio::time::timeout(NEVER, &mut self.keeper).await.expect("the keeper ends");
+        ended.expect("no panic")
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+pub(super) fn command(argv: &[&str], cwd: &Path) -> pb::RunProcessRequest {
+    pb::RunProcessRequest {
+        argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+        cwd: cwd.to_str().expect("text").to_owned(),
+        ..Default::default()
+    }
+}
+
+/// Hands the keeper a pair of links, and takes the gate's place at their other ends.
+async fn link(control: &OwnedFd, mesh: &Mesh) -> Channel {
+    let pair = || StdStream::pair().expect("a pair");
+    let ((serve, keeper_serve), (call, keeper_call)) = (pair(), pair());
+    let message = ToKeeper::Link { serve: keeper_serve.into(), call: keeper_call.into() };
+    // A keeper that has ended takes no links; whoever calls sees that.
+    let _ended = control::send_to_keeper(control, &message);
+    let stream = |stream: StdStream| {
+        stream.set_nonblocking(true).expect("non-blocking");
+        tokio::net::UnixStream::from_std(stream).expect("a stream")
+    };
+    let incoming = tokio_stream::once(Ok::<_, std::io::Error>(stream(call)));
+    let mesh = mesh.clone();
+    tokio::spawn(async move {
+        let served = tonic::transport::Server::builder()
+            .add_service(SyncServiceServer::new(mesh.clone()))
+            .add_service(TokenServiceServer::new(mesh.clone()))
+            .add_service(InstanceServiceServer::new(mesh))
+            .serve_with_incoming(incoming);
+        let _cut = served.await;
+    });
+    let mut serve = Some(hyper_util::rt::TokioIo::new(stream(serve)));
+    let connector = tower::service_fn(move |_| {
+        let stream = serve.take().ok_or_else(|| std::io::Error::other("a link is made once"));
+        async move { stream }
+    });
+    Endpoint::from_static("http://keeper").connect_with_connector_lazy(connector)
+}
+
+/// What a process did, all of it.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    pub(super) id: String,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    pub(super) end: Option<pb::ProcessEnded>,
+    /// Why the stream ended, when not with the process.
+    pub(super) status: Option<Status>,
+}
+
+impl Finished {
+    pub(super) fn exit_code(&self) -> Option<i32> {
+        match self.end.as_ref()?.how? {
+            pb::process_ended::How::ExitCode(code) => Some(code),
+            pb::process_ended::How::Signal(_) => None,
+        }
+    }
+
+    pub(super) fn signal(&self) -> Option<i32> {
+        match self.end.as_ref()?.how? {
+            pb::process_ended::How::ExitCode(_) => None,
+            pb::process_ended::How::Signal(signal) => Some(signal),
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("text")
+    }
+
+    fn see(&mut self, event: Event) {
+        match event {
+            Event::Started(started) => self.id = started.process_id,
+            Event::Stdout(output) => self.stdout.extend(output.data),
+            Event::Stderr(output) => self.stderr.extend(output.data),
+            Event::Ended(end) => self.end = Some(end),
+        }
+    }
+}
+
+/// Reads a process's stream to its end.
+pub(super) async fn finish(mut stream: tonic::Streaming<pb::RunProcessResponse>) -> Finished {
+    let mut finished = Finished::default();
+    let all = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(message)) => finished.see(message.event.and_then(|event| event.event).expect("an event")),
+                Ok(None) => return,
+                Err(status) => {
+                    finished.status = Some(status);
+                    return;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(NEVER, all).await.expect("the process ends");
+    finished
+}
+
+/// The next event of a stream.
+pub(super) async fn next(stream: &mut tonic::Streaming<pb::RunProcessResponse>) -> Event {
+    let next = tokio::time::timeout(NEVER, stream.message()).await.expect("an event comes");
+    next.expect("a message").expect("not the end").event.and_then(|event| event.event).expect("an event")
+}
+
+/// The field that a status names.
+pub(super) fn field(status: &Status) -> String {
+    use tonic_types::StatusExt as _;
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
+    let bad = status.get_details_bad_request().expect("BadRequest");
+    bad.field_violations.first().expect("a field").field.clone()
+}
+
+/// The reason that a status gives.
+pub(super) fn reason(status: &Status) -> String {
+    use tonic_types::StatusExt as _;
+    status.get_details_error_info().expect("ErrorInfo").reason
+}
