@@ -125,7 +125,7 @@ impl Clients {
     ) -> Result<Response<Body>, Refusal> {
         let gate = &self.gate;
         let service = gate.services.of(path).ok_or(Refusal::MethodUnknown)?;
-        let open = gate.streams.open(subject_of(holder, None));
+        let open = gate.streams.open(subject_of(holder, None))?;
         self.check(holder)?;
         gate.records.allowed(who)?;
         let call = forward::call_of(request, &holder.caller().to_bytes(), &who.request, &open);
@@ -145,7 +145,9 @@ impl Clients {
         who.sandbox = sandbox.as_str().to_owned();
         gate.check_endpoints(Moment::now())?;
         let reached = self.reach(&sandbox, holder)?;
-        let open = gate.streams.open(subject_of(holder, Some(reached.clone())));
+        let open = gate
+            .streams
+            .open(subject_of(holder, Some(reached.clone())))?;
         self.check(holder)?;
         // Asked again, now that a change would cut the stream.
         if self.reach(&sandbox, holder)? != reached {

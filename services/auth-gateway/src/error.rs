@@ -38,6 +38,9 @@ impl From<&Refusal> for Fault {
             Refusal::KeysBusy => Fault::exhausted(reason, message)
                 .quota("api keys", "lookups at a time")
                 .retry_after(PEER_WAIT),
+            Refusal::Overloaded => Fault::exhausted(reason, message)
+                .quota("requests", "on their way at a time")
+                .retry_after(PEER_WAIT),
             Refusal::TokenMissing | Refusal::Token(_) => Fault::unauthenticated(reason, message),
             Refusal::InstanceNotLive => Fault::failed_precondition(reason, message).precondition(
                 "INSTANCE_LIVE",
@@ -168,6 +171,7 @@ fn http_status(refusal: &Refusal, code: Code) -> StatusCode {
         | Refusal::KeyMissing
         | Refusal::KeyRefused
         | Refusal::KeysBusy
+        | Refusal::Overloaded
         | Refusal::TokenMissing
         | Refusal::Token(_)
         | Refusal::InstanceNotLive
@@ -267,9 +271,10 @@ fn wait_of(refusal: &Refusal) -> Option<Duration> {
     match refusal {
         Refusal::RateLimited { wait, .. } => Some(*wait),
         Refusal::NotReady(_) | Refusal::Unrecorded => Some(FEED_WAIT),
-        Refusal::SandboxUnreachable | Refusal::ServiceUnreachable | Refusal::KeysBusy => {
-            Some(PEER_WAIT)
-        }
+        Refusal::SandboxUnreachable
+        | Refusal::ServiceUnreachable
+        | Refusal::KeysBusy
+        | Refusal::Overloaded => Some(PEER_WAIT),
         Refusal::KeyMissing
         | Refusal::KeyRefused
         | Refusal::TokenMissing

@@ -20,6 +20,8 @@ pub(crate) enum Refusal {
     KeyRefused,
     /// Too many keys are being looked up.
     KeysBusy,
+    /// As many requests are on their way as may be.
+    Overloaded,
     /// No session token, or more than one credential.
     TokenMissing,
     /// A session token that is not good here and now.
@@ -211,6 +213,7 @@ impl Refusal {
             Self::KeyMissing => "API_KEY_MISSING",
             Self::KeyRefused => "API_KEY_REFUSED",
             Self::KeysBusy => "API_KEYS_BUSY",
+            Self::Overloaded => "OVERLOADED",
             Self::TokenMissing => "TOKEN_MISSING",
             Self::Token(refusal) => refusal.as_str(),
             Self::InstanceNotLive => "INSTANCE_NOT_LIVE",
@@ -261,6 +264,7 @@ impl Refusal {
             }
             Self::KeyRefused => "the API key is unknown, wrong or revoked".into(),
             Self::KeysBusy => "too many API keys are being looked up at the moment".into(),
+            Self::Overloaded => "the gate serves as many requests as it may at the moment".into(),
             Self::TokenMissing => "the request carries no session token".into(),
             Self::Token(refusal) => format!("the session token is refused: {}", refusal.as_str()),
             Self::InstanceNotLive => {
@@ -321,6 +325,7 @@ impl Refusal {
             | Self::KeyMissing
             | Self::KeyRefused
             | Self::KeysBusy
+            | Self::Overloaded
             | Self::TokenMissing
             | Self::Token(_)
             | Self::InstanceNotLive

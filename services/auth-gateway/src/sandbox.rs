@@ -130,7 +130,7 @@ async fn serve_request(
     let open = gate.streams.open(Subject::Session {
         claims: Arc::clone(&claims),
         route: None,
-    });
+    })?;
     check_current(gate, &claims)?;
     match audience {
         Audience::Daemon => daemon(gate, request, &claims, open, who).await,

@@ -13,7 +13,7 @@ use sandgate_types::{ApiKeyId, Generation, InstanceId, SandboxId};
 use tokio_util::sync::CancellationToken;
 
 use crate::policy::Route;
-use crate::refusal::CutReason;
+use crate::refusal::{CutReason, Refusal};
 
 /// On what a request rests.
 #[derive(Debug, Clone)]
@@ -44,6 +44,9 @@ pub(crate) struct Reached {
     /// The generation.
     pub(crate) generation: Generation,
 }
+
+/// Requests on their way at a time, before new ones are refused: about 64 MiB of what each holds here.
+const OPEN_MAX: usize = 16_384;
 
 /// All requests on their way.
 #[derive(Debug, Default)]
@@ -122,19 +125,27 @@ impl Drop for Open {
 
 impl Streams {
     /// Enters a request.
-    pub(crate) fn open(self: &Arc<Self>, subject: Subject) -> Open {
+    ///
+    /// # Errors
+    /// [`Refusal::Overloaded`], when as many are on their way as may be.
+    pub(crate) fn open(self: &Arc<Self>, subject: Subject) -> Result<Open, Refusal> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let cut = Cut::default();
         let entry = Entry {
             subject,
             cut: cut.clone(),
         };
-        self.open.lock().insert(number, entry);
-        Open {
+        let mut open = self.open.lock();
+        if open.len() >= OPEN_MAX {
+            return Err(Refusal::Overloaded);
+        }
+        open.insert(number, entry);
+        drop(open);
+        Ok(Open {
             streams: Arc::clone(self),
             number,
             cut,
-        }
+        })
     }
 
     /// Cuts every request for which `because` has a reason.
@@ -182,8 +193,8 @@ mod tests {
             route: None,
         };
         let (acme, other) = (
-            streams.open(subject("acme")),
-            streams.open(subject("other")),
+            streams.open(subject("acme")).expect("room"),
+            streams.open(subject("other")).expect("room"),
         );
         streams.cut_where(|subject| match subject {
             Subject::Session { claims, .. } => {

@@ -1,20 +1,17 @@
 //! From the text of a policy to a policy, or to everything that is wrong with it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
+mod parts;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use http::HeaderValue;
-use sandgate_rpc::config::SecretFile;
-use sandgate_types::{Malformed, RouteName, TenantId, Violations};
-use secrecy::ExposeSecret as _;
+use sandgate_types::{Malformed, RouteName, Violations};
 use serde_yaml_ng::Value;
 
 use super::document::Section;
 use super::fields;
-use super::route::{Claim, Credential, Forward, Limits, Matching, Rate, RouteSpec};
-use super::upstream::{Scheme, UpstreamSpec};
-use crate::address::Network;
+use super::route::{Matching, RouteSpec};
+use super::upstream::Scheme;
 
 /// A policy of ten thousand routes fits; a larger file is another file.
 pub(super) const FILE_MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -40,23 +37,6 @@ const UNBUILT_ROUTE: &[&str] = &[
     "protobuf",
     "preset",
 ];
-/// Keys of an upstream that are planned.
-const UNBUILT_UPSTREAM: &[&str] = &["client_certificate", "roots", "urls", "balance"];
-/// Keys of an identity that are planned.
-const UNBUILT_IDENTITY: &[&str] = &["json_pointers", "protobuf_fields", "query"];
-/// Keys of a forward list that are planned.
-const UNBUILT_FORWARD: &[&str] = &[
-    "cookies",
-    "trailers",
-    "request_trailers",
-    "response_trailers",
-];
-/// Keys of a credential that are planned.
-const UNBUILT_CREDENTIAL: &[&str] = &["query", "basic", "tenant_store", "user_store", "store"];
-/// Keys of limits that are planned.
-const UNBUILT_LIMITS: &[&str] = &["idle_timeout", "message_bytes", "streams", "concurrency"];
-/// Keys of a rate that are planned.
-const UNBUILT_RATE: &[&str] = &["tenant", "user", "class"];
 
 /// What a policy is read against.
 #[derive(Debug, Clone, Copy)]
@@ -138,18 +118,18 @@ fn route(
     let name = section.required("name", violations);
     let name =
         name.and_then(|name| violations.check(RouteName::parse(&section.path("name"), &name)));
-    let matching = matching(&mut section, violations);
+    let matching = parts::matching(&mut section, violations);
     let operation = section.required("operation", violations);
     let operation = operation.and_then(|operation| {
         violations.check(fields::operation(&section.path("operation"), &operation))
     });
-    let tenants = tenants(&mut section, violations);
-    let upstream = upstream(&mut section, context, violations);
-    let identity = identity(&mut section, violations);
-    let forward = forward(&mut section, violations);
-    let credential = credential(&mut section, context, violations);
-    let limits = limits(&mut section, violations);
-    let rate = rate(&mut section, violations);
+    let tenants = parts::tenants(&mut section, violations);
+    let upstream = parts::upstream(&mut section, context, violations);
+    let identity = parts::identity(&mut section, violations);
+    let forward = parts::forward(&mut section, violations);
+    let credential = parts::credential(&mut section, context, violations);
+    let limits = parts::limits(&mut section, violations);
+    let rate = parts::rate(&mut section, violations);
     let spec = match (name, matching, operation, upstream) {
         (Some(name), Some(matching), Some(operation), Some(upstream)) => Some(RouteSpec {
             name,
@@ -217,223 +197,6 @@ fn cross_check(path: &str, spec: &RouteSpec, violations: &mut Violations) {
             violations.push(Malformed::new(at("upstream.url"), rule));
         }
     }
-}
-
-fn matching(route: &mut Section, violations: &mut Violations) -> Option<Matching> {
-    let http = route.section("http", violations);
-    let grpc = route.section("grpc", violations);
-    match (http, grpc) {
-        (Some(mut http), None) => {
-            let prefix = http.text("path_prefix", violations);
-            let prefix = prefix.unwrap_or_else(|| "/".to_owned());
-            if crate::path::canonical(&prefix).as_deref() != Ok(prefix.as_str()) {
-                let rule = "must be a path in normal spelling that begins with /";
-                violations.push(Malformed::new(http.path("path_prefix"), rule));
-            }
-            let mut methods = Vec::new();
-            for (path, text) in http.texts("methods", violations) {
-                methods.extend(violations.check(fields::method(&path, &text)));
-            }
-            if methods.is_empty() {
-                let rule = "must name at least one method";
-                violations.push(Malformed::new(http.path("methods"), rule));
-            }
-            http.close(&["host", "schema"], violations);
-            Some(Matching::Http {
-                path_prefix: prefix,
-                methods,
-            })
-        }
-        (None, Some(mut grpc)) => {
-            let mut methods = BTreeSet::new();
-            for (path, text) in grpc.texts("methods", violations) {
-                methods.extend(violations.check(fields::grpc_method(&path, &text)));
-            }
-            if methods.is_empty() {
-                let rule = "must name at least one method";
-                violations.push(Malformed::new(grpc.path("methods"), rule));
-            }
-            grpc.close(&["host", "schema", "services"], violations);
-            Some(Matching::Grpc { methods })
-        }
-        (Some(_), Some(_)) | (None, None) => {
-            let rule = "must have either http or grpc";
-            violations.push(Malformed::new(route.path("http"), rule));
-            None
-        }
-    }
-}
-
-fn tenants(route: &mut Section, violations: &mut Violations) -> Option<BTreeSet<TenantId>> {
-    let mut tenants = BTreeSet::new();
-    let listed = route.list("tenants", violations)?;
-    if listed.is_empty() {
-        let rule = "must name at least one tenant, or be left out for all";
-        violations.push(Malformed::new(route.path("tenants"), rule));
-    }
-    for (path, value) in listed {
-        match value.as_str() {
-            Some(text) => tenants.extend(violations.check(TenantId::parse(&path, text))),
-            None => violations.push(Malformed::new(path, "must be text")),
-        }
-    }
-    Some(tenants)
-}
-
-fn upstream(
-    route: &mut Section,
-    context: PolicyContext<'_>,
-    violations: &mut Violations,
-) -> Option<UpstreamSpec> {
-    let Some(mut section) = route.section("upstream", violations) else {
-        violations.push(Malformed::new(
-            route.path("upstream"),
-            "must be given, with a url",
-        ));
-        return None;
-    };
-    let url = section.required("url", violations);
-    let upstream =
-        url.and_then(|url| violations.check(UpstreamSpec::parse(&section.path("url"), &url)));
-    let name = section.text("tls_name", violations);
-    let mut networks = Vec::new();
-    for (path, text) in section.texts("networks", violations) {
-        let network = text.parse::<Network>();
-        networks
-            .extend(violations.check(network.map_err(|error| Malformed::new(path, error.rule()))));
-    }
-    let mut upstream = upstream;
-    if let Some(upstream) = &mut upstream {
-        upstream.networks = networks;
-        if upstream.scheme == Scheme::Https && !context.has_roots {
-            let rule = "must not be https:// while the gate has no roots: set upstream_roots to a file of CA certificates";
-            violations.push(Malformed::new(section.path("url"), rule));
-        }
-        if let Some(name) = name {
-            let valid = rustls_pki_types::ServerName::try_from(name.clone()).is_ok();
-            if upstream.scheme == Scheme::Http || !valid {
-                let rule = "must be the name in the certificate of an https:// upstream";
-                violations.push(Malformed::new(section.path("tls_name"), rule));
-            }
-            upstream.tls_name = name;
-        }
-    }
-    section.close(UNBUILT_UPSTREAM, violations);
-    upstream
-}
-
-fn identity(route: &mut Section, violations: &mut Violations) -> Vec<(http::HeaderName, Claim)> {
-    let Some(mut section) = route.section("identity", violations) else {
-        return Vec::new();
-    };
-    let path = section.path("headers");
-    let mut identity = Vec::new();
-    for (name, claim) in section.pairs("headers", violations) {
-        let name = violations.check(fields::header(&path, &name));
-        let known = Claim::ALL.iter().find(|(text, _)| *text == claim);
-        match (name, known) {
-            (Some(name), Some((_, claim))) => identity.push((name, *claim)),
-            (Some(name), None) => {
-                let rule = "must be tenant, user, conversation, sandbox or session";
-                violations.push(Malformed::new(format!("{path}.{name}"), rule));
-            }
-            (None, _) => {}
-        }
-    }
-    section.close(UNBUILT_IDENTITY, violations);
-    identity
-}
-
-fn forward(route: &mut Section, violations: &mut Violations) -> Forward {
-    let Some(mut section) = route.section("forward", violations) else {
-        return Forward::default();
-    };
-    let request_headers = fields::headers_of(&mut section, "request_headers", violations);
-    let response_headers = fields::headers_of(&mut section, "response_headers", violations);
-    let mut query = BTreeSet::new();
-    for (path, name) in section.texts("query", violations) {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(plain) {
-            let rule = "must consist of letters, digits and -_~";
-            violations.push(Malformed::new(path, rule));
-        } else {
-            query.insert(name);
-        }
-    }
-    section.close(UNBUILT_FORWARD, violations);
-    Forward {
-        request_headers,
-        response_headers,
-        query,
-    }
-}
-
-fn credential(
-    route: &mut Section,
-    context: PolicyContext<'_>,
-    violations: &mut Violations,
-) -> Option<Credential> {
-    let mut section = route.section("credential", violations)?;
-    let header = section.required("header", violations);
-    let header = header.and_then(|header| {
-        violations.check(fields::written_header(&section.path("header"), &header))
-    });
-    let prefix = section.text("prefix", violations).unwrap_or_default();
-    let field = section.path("file");
-    let file = section.required("file", violations);
-    section.close(UNBUILT_CREDENTIAL, violations);
-    let file = SecretFile::from(context.folder.join(file?));
-    let secret = violations.check(file.read(&field))?;
-    // The one place where an upstream's credential is in the open: it becomes a header.
-    let value = HeaderValue::try_from(format!("{prefix}{}", secret.expose_secret()));
-    let Ok(mut value) = value else {
-        let rule = "must hold text that can be a header's value, on one line";
-        violations.push(Malformed::new(field, rule));
-        return None;
-    };
-    value.set_sensitive(true);
-    Some(Credential {
-        header: header?,
-        value,
-    })
-}
-
-fn limits(route: &mut Section, violations: &mut Violations) -> Limits {
-    let mut limits = Limits::default();
-    let Some(mut section) = route.section("limits", violations) else {
-        return limits;
-    };
-    for (key, limit) in [
-        ("request_bytes", &mut limits.request_bytes),
-        ("response_bytes", &mut limits.response_bytes),
-    ] {
-        if let Some(text) = section.text(key, violations)
-            && let Some(bytes) = violations.check(fields::bytes(&section.path(key), &text))
-        {
-            *limit = bytes;
-        }
-    }
-    if let Some(text) = section.text("timeout", violations)
-        && let Some(timeout) = violations.check(fields::timeout(&section.path("timeout"), &text))
-    {
-        limits.timeout = timeout;
-    }
-    section.close(UNBUILT_LIMITS, violations);
-    limits
-}
-
-fn rate(route: &mut Section, violations: &mut Violations) -> Option<Rate> {
-    let mut section = route.section("rate", violations)?;
-    let per_second = section.number("per_second", violations);
-    let burst = section.number("burst", violations);
-    if per_second.is_none() {
-        let rule = "must be given, as a whole number of at least 1";
-        violations.push(Malformed::new(section.path("per_second"), rule));
-    }
-    section.close(UNBUILT_RATE, violations);
-    let per_second = NonZeroU32::new(per_second?)?;
-    let burst = burst.and_then(NonZeroU32::new).unwrap_or(per_second);
-    Some(Rate { per_second, burst })
 }
 
 #[cfg(test)]

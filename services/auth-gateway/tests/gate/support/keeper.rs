@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use parking_lot::Mutex;
 use sandgate_rpc::Shutdown;
 use sandgate_session::link::InstanceLink;
 use sandgate_types::InstanceId;
@@ -21,10 +20,12 @@ use tonic::body::Body;
 
 use super::{Shared, soon};
 
+/// What the gate asked: path, headers, message.
+type Asked = (String, HeaderMap, Vec<u8>);
+
 pub(crate) struct Keeper {
     call: SendRequest<Body>,
-    /// What the gate asked: path, headers, message.
-    pub(crate) asked: Shared<Vec<(String, HeaderMap, Vec<u8>)>>,
+    pub(crate) asked: Shared<Vec<Asked>>,
 }
 
 /// A whole answer.
@@ -194,7 +195,7 @@ fn ours(stream: StdStream) -> UnixStream {
 
 async fn answer(
     request: Request<Incoming>,
-    asked: Arc<Mutex<Vec<(String, HeaderMap, Vec<u8>)>>>,
+    asked: Shared<Vec<Asked>>,
 ) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
