@@ -6,18 +6,19 @@ use sandgate_rpc::{Fault, Reason};
 use sandgate_types::Malformed;
 
 use crate::browse::BrowseError;
+use crate::commit::ChangesError;
 use crate::content::ReadError;
 use crate::objects::ObjectError;
 use crate::rebuild::RebuildError;
 use crate::store::StoreError;
-use crate::upload::{ChangesError, UploadError};
+use crate::upload::UploadError;
 use crate::workspace::AccessError;
 use crate::write::WriteError;
 
 /// When a busy database or object store is worth another call.
 const BUSY: Duration = Duration::from_millis(200);
-/// When a service that waits for its database is worth another call.
-const STARTING: Duration = Duration::from_secs(1);
+/// When a service that looks for its database is worth another call: mostly it is just starting.
+const STARTING: Duration = Duration::from_millis(100);
 
 const fn reason(code: &'static str) -> Reason {
     Reason::new("storage", code)

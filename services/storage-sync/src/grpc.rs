@@ -1,6 +1,7 @@
 //! Proto in, proto out: the only part that names generated messages.
 
 mod decode;
+mod file;
 mod sync;
 mod workspace;
 

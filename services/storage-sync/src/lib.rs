@@ -6,11 +6,13 @@
 //! told of no chunk that others have.
 
 pub mod browse;
+pub mod commit;
 pub mod config;
 pub mod content;
 mod crash;
 mod error;
 mod grpc;
+pub mod ingest;
 pub mod objects;
 pub mod rebuild;
 mod server;

@@ -6,6 +6,7 @@
 mod chunks;
 mod heads;
 mod rows;
+mod settle;
 mod uploads;
 
 use sandgate_db::{Database, DbError, Migration, Migrations, params};

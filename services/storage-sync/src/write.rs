@@ -4,15 +4,16 @@
 //! one. A request that names itself is done once, also when it is repeated at the same time.
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::Stream;
 use sandgate_types::{Malformed, VersionId};
 use sandgate_workspace::manifest::Root;
 use sandgate_workspace::tree::Mtime;
-use sandgate_workspace::{BlobName, Cutter, Entry, Node, Piece, TreePath};
+use sandgate_workspace::{BlobName, Entry, Node, Piece, TreePath};
 
 use crate::content::{ReadError, lookup};
 use crate::crash::crash_point;
-use crate::objects::{ObjectError, TenantObjects, WRITES_AT_ONCE};
+use crate::ingest::store_content;
+use crate::objects::{ObjectError, TenantObjects};
 use crate::rebuild::{Rebuild, RebuildError};
 use crate::storage::Storage;
 use crate::store::{AdvanceError, StoreError};
@@ -264,53 +265,6 @@ async fn follow_head(
         }
     }
     Err(WriteError::HeadMoved)
-}
-
-struct Written {
-    pieces: Vec<Piece<BlobName>>,
-    chunks: Vec<(BlobName, u32)>,
-    size: u64,
-    hash: [u8; 32],
-}
-
-async fn store_content(
-    storage: &Storage,
-    workspace: &Workspace,
-    content: impl Stream<Item = Result<Bytes, WriteError>>,
-) -> Result<Written, WriteError> {
-    let (objects, seed) = storage.tenant(&workspace.tenant).await?;
-    let mut content = std::pin::pin!(content);
-    let mut cutter = Cutter::new(&seed);
-    let mut hasher = blake3::Hasher::new();
-    let mut chunks = Vec::new();
-    let mut waiting = Vec::new();
-    let mut size = 0_u64;
-    while let Some(bytes) = content.next().await {
-        let bytes = bytes?;
-        size = size.saturating_add(bytes.len() as u64);
-        if size > storage.bounds.write_bytes {
-            return Err(WriteError::TooLarge);
-        }
-        hasher.update(&bytes);
-        cutter.push(&bytes);
-        waiting.extend(std::iter::from_fn(|| cutter.next_chunk()));
-        if waiting.len() >= WRITES_AT_ONCE {
-            chunks.extend(objects.put_chunks(&waiting).await?);
-            waiting.clear();
-        }
-    }
-    waiting.extend(std::iter::from_fn(|| cutter.finish()));
-    chunks.extend(objects.put_chunks(&waiting).await?);
-    let pieces = chunks.iter().map(|(name, length)| Piece::Chunk {
-        name: *name,
-        length: *length,
-    });
-    Ok(Written {
-        pieces: pieces.collect(),
-        size,
-        hash: *hasher.finalize().as_bytes(),
-        chunks,
-    })
 }
 
 /// The directories above an entry that the head lacks, the outermost first.

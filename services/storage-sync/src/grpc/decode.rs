@@ -5,7 +5,7 @@ use sandgate_api::timestamp_to;
 use sandgate_types::{Malformed, RequestId, VersionId};
 use sandgate_workspace::{Entry, TreePath};
 
-use crate::upload::Change;
+use crate::commit::Change;
 use crate::version::{Origin, Version};
 use crate::workspace::Named;
 

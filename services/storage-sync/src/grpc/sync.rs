@@ -12,8 +12,9 @@ use tonic::{Request, Response, Status};
 use super::decode::{change, optional_version, version_to};
 use super::{Late, Reply, Streaming};
 use crate::browse::{self, Hydration};
+use crate::commit::{self, Change, ChangesError};
 use crate::content::{Content, Stretch};
-use crate::upload::{self, Change, ChangesError};
+use crate::upload;
 use crate::version::Run;
 use crate::workspace::{Workspace, of_daemon};
 
@@ -151,7 +152,7 @@ impl SyncService for Sync {
             let next = index + batch.as_ref().map_or(0, Vec::len);
             Some((batch, (messages, next)))
         });
-        let version = upload::commit(&storage, &workspace, &run, &upload, parent, changes).await;
+        let version = commit::commit(&storage, &workspace, &run, &upload, parent, changes).await;
         let version = Some(version_to(&version.map_err(Fault::from)?));
         Ok(Response::new(pb::CommitVersionResponse { version }))
     }

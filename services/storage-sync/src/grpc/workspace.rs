@@ -1,6 +1,5 @@
 //! `WorkspaceService`: workspaces without a sandbox.
 
-use bytes::Bytes;
 use futures_util::stream;
 use sandgate_api::storage::v1 as pb;
 use sandgate_api::storage::v1::workspace_service_server::WorkspaceService;
@@ -11,12 +10,12 @@ use sandgate_workspace::tree::MODE_MASK;
 use tonic::{Request, Response, Status};
 
 use super::decode::{named, optional_request, optional_version, version_to};
-use super::{DATA_MAX_BYTES, Late, Reply, Streaming};
+use super::file::{Reading, content_of, split_position};
+use super::{Late, Reply, Streaming};
 use crate::browse;
-use crate::content::{Content, Stretch};
 use crate::version::Memo;
 use crate::workspace::{Asker, Workspace};
-use crate::write::{self, FileToWrite, WriteError};
+use crate::write::{self, FileToWrite};
 
 /// What a file gets whose writer names no mode.
 const DEFAULT_MODE: u32 = 0o644;
@@ -210,15 +209,7 @@ impl WorkspaceService for Workspaces {
         let of = version.as_ref();
         let read = browse::read(&storage, &workspace, of, &path, offset, length).await;
         let (entry, content) = read.map_err(Fault::from)?;
-        let first = pb::ReadFileResponse {
-            entry: Some(entry.to_wire_without_content()),
-            data: Vec::new(),
-        };
-        let state = Reading {
-            first: Some(first),
-            content,
-            zeros: 0,
-        };
+        let state = Reading::new(entry.to_wire_without_content(), content);
         let stream = stream::try_unfold(state, |mut state| async move {
             let message = state.next().await?;
             Ok::<_, Status>(message.map(|message| (message, state)))
@@ -287,74 +278,5 @@ impl WorkspaceService for Workspaces {
         let restored = write::restore(&storage, &workspace, &version, memo).await;
         let version = Some(version_to(&restored.map_err(Fault::from)?));
         Ok(Response::new(pb::RestoreVersionResponse { version }))
-    }
-}
-
-/// A position in a list of files: the version, `/`, and the last path.
-fn split_position(position: &[u8]) -> Result<(VersionId, Vec<u8>), Malformed> {
-    let rule = || Malformed::new("page_token", "must be a next_page_token");
-    let slash = position
-        .iter()
-        .position(|byte| *byte == b'/')
-        .ok_or_else(rule)?;
-    let version = std::str::from_utf8(&position[..slash]).map_err(|_| rule())?;
-    let version = VersionId::parse("page_token", version)?;
-    Ok((version, position[slash + 1..].to_vec()))
-}
-
-/// The content in a message after the first; nothing at the end of the stream.
-fn content_of(
-    message: Result<Option<pb::WriteFileRequest>, Status>,
-) -> Option<Result<Bytes, WriteError>> {
-    use pb::write_file_request::Part;
-    match message {
-        Err(_) => Some(Err(WriteError::Cut)),
-        Ok(None) => None,
-        Ok(Some(pb::WriteFileRequest { part })) => Some(match part {
-            Some(Part::Data(data)) if data.len() <= DATA_MAX_BYTES => Ok(data.into()),
-            Some(Part::Data(_)) => {
-                Err(Malformed::new("data", "must have at most 1 MiB a message").into())
-            }
-            Some(Part::Header(_)) | None => {
-                Err(Malformed::new("data", "must follow the header, and nothing else").into())
-            }
-        }),
-    }
-}
-
-/// A file on its way out.
-struct Reading {
-    first: Option<pb::ReadFileResponse>,
-    content: Content,
-    /// Zeros of a hole that are still to be sent.
-    zeros: u64,
-}
-
-impl Reading {
-    async fn next(&mut self) -> Result<Option<pb::ReadFileResponse>, Fault> {
-        if let Some(first) = self.first.take() {
-            return Ok(Some(first));
-        }
-        let data = if self.zeros > 0 {
-            self.some_zeros()
-        } else {
-            match self.content.next().await? {
-                None => return Ok(None),
-                Some((_, Stretch::Data(data))) => data.to_vec(),
-                Some((_, Stretch::Hole(length))) => {
-                    self.zeros = length;
-                    self.some_zeros()
-                }
-            }
-        };
-        Ok(Some(pb::ReadFileResponse { entry: None, data }))
-    }
-
-    fn some_zeros(&mut self) -> Vec<u8> {
-        let count = usize::try_from(self.zeros)
-            .unwrap_or(DATA_MAX_BYTES)
-            .min(DATA_MAX_BYTES);
-        self.zeros -= count as u64;
-        vec![0; count]
     }
 }

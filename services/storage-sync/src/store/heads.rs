@@ -4,7 +4,7 @@ use sandgate_db::{Write, params};
 use sandgate_types::{Timestamp, VersionId, WorkspaceId};
 
 use super::rows::{self, stored};
-use super::{Store, StoreError, chunks, uploads};
+use super::{Store, StoreError, chunks, settle};
 use crate::version::{Advance, Memo, Settles, Version};
 use crate::workspace::Workspace;
 
@@ -171,8 +171,8 @@ impl Store {
         }
         match settles {
             Settles::Upload(commit) => {
-                uploads::fence(&mut write, workspace, &commit.run).await?;
-                uploads::settle(&mut write, workspace, commit, id).await?;
+                settle::fence(&mut write, workspace, &commit.run).await?;
+                settle::settle(&mut write, workspace, commit, id).await?;
             }
             Settles::Request { memo, chunks } => {
                 chunks::add(&mut write, workspace, chunks).await?;

@@ -1,11 +1,12 @@
 //! Uploads: begun, grown within bounds, settled by a commit, forgotten with age.
 
-use sandgate_db::{Row, Write, params};
-use sandgate_types::{Generation, InstanceId, Timestamp, UploadId, VersionId, WorkspaceId};
+use sandgate_db::{Row, params};
+use sandgate_types::{InstanceId, Timestamp, UploadId, VersionId, WorkspaceId};
 use sandgate_workspace::BlobName;
 
 use super::heads::ensure_workspace;
 use super::rows::{count, stored};
+use super::settle::{fence, settle};
 use super::{AdvanceError, Store, StoreError};
 use crate::version::{Commit, Run};
 use crate::workspace::Workspace;
@@ -72,9 +73,6 @@ macro_rules! from_database {
 
 from_database!(BeginError, GrowError);
 
-const RUN: &str = "SELECT sandbox_id, generation FROM workspaces WHERE workspace_id = $1";
-const SET_RUN: &str =
-    "UPDATE workspaces SET sandbox_id = $2, generation = $3 WHERE workspace_id = $1";
 const OPEN_ONE: &str = "
     SELECT upload_id, committed, fingerprint, created_at FROM uploads
     WHERE workspace_id = $1 AND instance_id = $2 AND COALESCE(parent, '') = $3 AND committed IS NULL
@@ -93,14 +91,7 @@ const GROW: &str = "UPDATE uploads SET chunks = $2, bytes = $3 WHERE upload_id =
 const ADD_CHUNK: &str = "
     INSERT INTO upload_chunks (upload_id, name, length) VALUES ($1, $2, $3)
     ON CONFLICT (upload_id, name) DO NOTHING";
-const ADOPT: &str = "
-    INSERT INTO chunks (workspace_id, name, length)
-    SELECT $1, name, length FROM upload_chunks WHERE upload_id = $2
-    ON CONFLICT (workspace_id, name) DO NOTHING";
 const DROP_CHUNKS: &str = "DELETE FROM upload_chunks WHERE upload_id = $1";
-const COMMIT: &str = "
-    UPDATE uploads SET committed = $2, fingerprint = $3
-    WHERE upload_id = $1 AND workspace_id = $4 AND committed IS NULL";
 const EXPIRED: &str =
     "SELECT upload_id FROM uploads WHERE created_at <= $1 ORDER BY created_at LIMIT $2";
 const DROP: &str = "DELETE FROM uploads WHERE upload_id = $1";
@@ -242,63 +233,6 @@ impl Store {
         write.commit().await?;
         Ok(rows.len())
     }
-}
-
-/// Refuses a run of a sandbox of which a later one has synced, and notes this one.
-pub(super) async fn fence(
-    write: &mut Write,
-    workspace: &WorkspaceId,
-    run: &Run,
-) -> Result<(), AdvanceError> {
-    let row = write.fetch_one(RUN, params![workspace.as_str()]).await?;
-    let sandbox: Option<String> = row.get("sandbox_id")?;
-    let generation = row.integer("generation")?;
-    let same = sandbox.as_deref() == Some(run.sandbox.as_str());
-    if same && generation > run.generation.get() {
-        return Err(AdvanceError::RunPassed);
-    }
-    if !same || generation != run.generation.get() {
-        let Run {
-            sandbox,
-            instance: _,
-            generation,
-        } = run;
-        let values = params![
-            workspace.as_str(),
-            sandbox.as_str(),
-            Generation::get(*generation)
-        ];
-        write.execute(SET_RUN, values).await?;
-    }
-    Ok(())
-}
-
-/// Makes an open upload's chunks the workspace's, and `version` its answer.
-pub(super) async fn settle(
-    write: &mut Write,
-    workspace: &WorkspaceId,
-    commit: &Commit,
-    version: &VersionId,
-) -> Result<(), AdvanceError> {
-    let Commit {
-        upload,
-        fingerprint,
-        run: _,
-    } = commit;
-    let values = params![
-        upload.as_str(),
-        version.as_str(),
-        fingerprint,
-        workspace.as_str()
-    ];
-    if write.execute(COMMIT, values).await? != 1 {
-        return Err(AdvanceError::UploadNotOpen);
-    }
-    write
-        .execute(ADOPT, params![workspace.as_str(), upload.as_str()])
-        .await?;
-    write.execute(DROP_CHUNKS, params![upload.as_str()]).await?;
-    Ok(())
 }
 
 fn upload(row: &Row) -> Result<Upload, StoreError> {
