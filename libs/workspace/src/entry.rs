@@ -53,7 +53,7 @@ pub enum Piece<N> {
     Chunk {
         /// Which.
         name: N,
-        /// Its length, at least 1 and at most [`CHUNK_MAX_BYTES`].
+        /// Its length, at least 1 and at most [`crate::CHUNK_MAX_BYTES`].
         length: u32,
     },
 }

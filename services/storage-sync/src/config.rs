@@ -34,7 +34,7 @@ pub struct Args {
     /// Where to listen for the mesh, such as 0.0.0.0:7403
     #[arg(long)]
     pub listen: Option<SocketAddr>,
-    /// Where versions are kept: sqlite:<path>, or a Postgres URL without password
+    /// Where versions are kept: sqlite: and a path, or a Postgres URL without password
     #[arg(long)]
     pub database: Option<String>,
     /// A file that holds the database's URL, where that has a password
