@@ -89,18 +89,14 @@ impl Channel {
         limit: Deadline,
     ) -> Result<Response<Body>, Status> {
         let remaining = limit.remaining();
-        if !request.headers().contains_key(deadline::HEADER) {
-            let text = deadline::header(remaining);
-            if let Ok(value) = HeaderValue::try_from(text) {
-                request.headers_mut().insert(deadline::HEADER, value);
-            }
+        // Also over what a caller wished: a call that is made again has less left.
+        if let Ok(value) = HeaderValue::try_from(deadline::header(remaining)) {
+            request.headers_mut().insert(deadline::HEADER, value);
         }
         // The server answers a margin before; this is for a peer that does not answer at all.
         match tokio::time::timeout(remaining + DEADLINE_MARGIN, self.send(request)).await {
             Ok(answered) => answered,
-            Err(_) => {
-                Err(Fault::deadline_exceeded(TOO_LATE, "the peer did not answer in time").into())
-            }
+            Err(_) => Err(too_late()),
         }
     }
 
@@ -152,7 +148,7 @@ impl Service<Request<Body>> for Channel {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         sandgate_telemetry::propagation::inject_current(request.headers_mut());
         let method = sandgate_api::find(request.uri().path());
-        let limit = limit_of(method);
+        let limit = limit_of(method, deadline::wished(request.headers()));
         let mut channel = self.clone();
         if self.retries && method.is_some_and(may_repeat) {
             Box::pin(channel.send_again_when_it_helps(request, limit))
@@ -167,19 +163,32 @@ fn may_repeat(method: &Method) -> bool {
     idempotent && !method.streams_in && !method.streams_out
 }
 
-/// What is left of the call that we serve, and no more than the method's class has.
-fn limit_of(method: Option<&Method>) -> Deadline {
+/// What is left of the call that we serve, and no more than the caller wishes and the method's class has.
+fn limit_of(method: Option<&Method>, wished: Option<Duration>) -> Deadline {
     let class = method
         .and_then(|method| method.access.as_ref())
         .map_or(DeadlineClass::Long, Access::deadline);
-    let own = Deadline::after(deadline::longest(class));
+    let longest = deadline::longest(class);
+    let own = Deadline::after(wished.map_or(longest, |wished| wished.min(longest)));
     match Deadline::current() {
         Some(current) if current.remaining() < own.remaining() => current,
         Some(_) | None => own,
     }
 }
 
+fn too_late() -> Status {
+    Fault::deadline_exceeded(TOO_LATE, "the peer did not answer in time").into()
+}
+
 fn unreachable(error: tonic::transport::Error) -> Status {
+    // tonic keeps the same deadline by a clock of its own, and may be the first to notice.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if error.is::<tonic::TimeoutExpired>() {
+            return too_late();
+        }
+        cause = error.source();
+    }
     tracing::debug!(error = %Chain(&error), "a peer could not be reached");
     Fault::unavailable(UNREACHABLE, "a service of the mesh is not reachable")
         .retry_after(RECONNECT)

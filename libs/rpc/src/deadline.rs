@@ -35,6 +35,11 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now())
     }
 
+    /// The instant itself.
+    pub(crate) fn instant(&self) -> Instant {
+        self.0
+    }
+
     /// The deadline of the call that the current task serves, if it serves one.
     pub fn current() -> Option<Self> {
         CURRENT.try_with(|deadline| *deadline).ok()
@@ -48,11 +53,7 @@ impl Deadline {
     /// The deadline of an incoming call. A client that names none gets that of the class, and none is longer.
     pub(crate) fn of(headers: &HeaderMap, class: DeadlineClass) -> Self {
         let most = longest(class);
-        let wished = headers
-            .get(GRPC_TIMEOUT)
-            .and_then(|value| value.to_str().ok())
-            .and_then(parse);
-        let duration = match wished {
+        let duration = match wished(headers) {
             Some(wished) if wished < most => {
                 wished.saturating_sub(DEADLINE_MARGIN.min(wished / 10))
             }
@@ -68,6 +69,11 @@ pub(crate) fn longest(class: DeadlineClass) -> Duration {
         DeadlineClass::Long => LONG_DEADLINE,
         DeadlineClass::Short | DeadlineClass::Stream | DeadlineClass::Unspecified => SHORT_DEADLINE,
     }
+}
+
+/// What the sender of these headers wishes.
+pub(crate) fn wished(headers: &HeaderMap) -> Option<Duration> {
+    parse(headers.get(GRPC_TIMEOUT)?.to_str().ok()?)
 }
 
 /// Reads `grpc-timeout`: up to eight digits and a unit. What is malformed counts as absent.

@@ -13,23 +13,27 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use sandgate_api::Method;
 use sandgate_api::options::v1::DeadlineClass;
-use tokio::sync::Semaphore;
+use sandgate_telemetry::semconv;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::authorize::{authorize, is_open};
 use crate::limits::CALLS_IN_FLIGHT;
-use crate::tail::Tail;
+use crate::tail::{End, Tail};
 use crate::trace::{Instruments, Recorder};
-use crate::{Deadline, Fault, Reason, Shutdown};
+use crate::{Caller, Deadline, Fault, Reason, Shutdown};
 
 const SHED: Reason = Reason::new("sandgate", "OVERLOADED");
+const ENDING: Reason = Reason::new("sandgate", "SERVER_ENDING");
 const TOO_LATE: Reason = Reason::new("sandgate", "DEADLINE_EXCEEDED");
 /// When a server that is full may have room again.
 const SHED_RETRY: Duration = Duration::from_millis(500);
+/// When another server, or this one again, may be there.
+const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Wraps all services of a server.
 #[derive(Debug, Clone)]
@@ -62,6 +66,13 @@ impl<S> Layer<S> for GuardLayer {
         }
     }
 }
+
+/// What passed: the request, its room among the calls in flight, and its method; a probe has neither.
+type Checked = (
+    Request<Body>,
+    Option<OwnedSemaphorePermit>,
+    Option<&'static Method>,
+);
 
 /// The services behind the guard.
 #[derive(Debug, Clone)]
@@ -117,25 +128,31 @@ impl Shared {
         let class = method
             .and_then(|method| method.access.as_ref())
             .map_or(DeadlineClass::Short, sandgate_api::Access::deadline);
-        let answered = answer(inner, request, class).instrument(span).await?;
+        let deadline = deadline_of(&request, class);
+        let answered = answer(inner, request, deadline).instrument(span).await?;
         recorder.see(answered.headers());
         let streams = class == DeadlineClass::Stream || method.is_none();
-        let ends_with = streams.then(|| self.shutdown.clone());
-        Ok(answered.map(|body| Body::new(Tail::new(body, recorder, admitted, ends_with))))
+        let shutdown = self.shutdown.clone();
+        let end = if streams {
+            End::Idle(Box::pin(async move {
+                shutdown.cancelled().await;
+                Fault::unavailable(ENDING, "the server is ending; open the stream again")
+                    .retry_after(COME_BACK)
+            }))
+        } else {
+            End::Now(Box::pin(async move {
+                tokio::time::sleep_until(deadline.instant()).await;
+                too_late()
+            }))
+        };
+        Ok(answered.map(|body| Body::new(Tail::new(body, recorder, admitted, end))))
     }
 
-    fn check(
-        &self,
-        mut head: http::request::Parts,
-        body: Body,
-    ) -> Result<
-        (
-            Request<Body>,
-            tokio::sync::OwnedSemaphorePermit,
-            Option<&'static Method>,
-        ),
-        Fault,
-    > {
+    fn check(&self, mut head: http::request::Parts, body: Body) -> Result<Checked, Fault> {
+        if is_open(head.uri.path()) {
+            // A server that is full is not dead, so a probe is not counted.
+            return Ok((Request::from_parts(head, body), None, None));
+        }
         let admitted = Arc::clone(&self.admission)
             .try_acquire_owned()
             .map_err(|_| {
@@ -143,16 +160,18 @@ impl Shared {
                     .quota("calls", "the calls in flight of one server")
                     .retry_after(SHED_RETRY)
             })?;
-        let method = if is_open(head.uri.path()) {
-            None
-        } else {
-            let method = authorize(&mut head)?;
-            let class = method.access.as_ref().map(sandgate_api::Access::deadline);
-            let deadline = Deadline::of(&head.headers, class.unwrap_or(DeadlineClass::Short));
-            head.extensions.insert(deadline);
-            Some(method)
-        };
-        Ok((Request::from_parts(head, body), admitted, method))
+        let method = authorize(&mut head)?;
+        if let Some(tenant) = tenant_of(&head) {
+            Span::current().record(semconv::TENANT, tenant);
+        }
+        let class = method.access.as_ref().map(sandgate_api::Access::deadline);
+        let deadline = Deadline::of(&head.headers, class.unwrap_or(DeadlineClass::Short));
+        head.extensions.insert(deadline);
+        Ok((
+            Request::from_parts(head, body),
+            Some(admitted),
+            Some(method),
+        ))
     }
 }
 
@@ -160,33 +179,40 @@ impl Shared {
 async fn answer<S>(
     mut inner: S,
     request: Request<Body>,
-    class: DeadlineClass,
+    deadline: Deadline,
 ) -> Result<Response<Body>, S::Error>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
 {
-    let deadline = request
-        .extensions()
-        .get::<Deadline>()
-        .copied()
-        .unwrap_or_else(|| Deadline::of(request.headers(), class));
     let work = deadline.scope(AssertUnwindSafe(inner.call(request)).catch_unwind());
     match tokio::time::timeout(deadline.remaining(), work).await {
         Ok(Ok(answered)) => answered,
         Ok(Err(_panic)) => {
             // The panic hook has logged where; what it said may hold anything.
-            Ok(internal().into_http())
+            Ok(Status::from(panicked()).into_http())
         }
-        Err(_) => {
-            let fault = Fault::deadline_exceeded(TOO_LATE, "the call took longer than it may");
-            Ok(Status::from(fault).into_http())
-        }
+        Err(_) => Ok(Status::from(too_late()).into_http()),
     }
 }
 
-fn internal() -> Status {
+fn deadline_of(request: &Request<Body>, class: DeadlineClass) -> Deadline {
+    let checked = request.extensions().get::<Deadline>().copied();
+    checked.unwrap_or_else(|| Deadline::of(request.headers(), class))
+}
+
+fn tenant_of(head: &http::request::Parts) -> Option<&str> {
+    let caller = head.extensions.get::<Caller>()?;
+    caller.tenant.as_ref().map(sandgate_types::TenantId::as_str)
+}
+
+fn too_late() -> Fault {
+    Fault::deadline_exceeded(TOO_LATE, "the call took longer than it may")
+}
+
+/// What a caller hears of a panic, in a handler or in the stream that it answered.
+pub(crate) fn panicked() -> Fault {
     #[derive(Debug, thiserror::Error)]
     #[error("a handler panicked")]
     struct Panicked;
-    Fault::internal(Panicked).into()
+    Fault::internal(Panicked)
 }

@@ -10,6 +10,7 @@ use sandgate_telemetry::metric::Meters;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{Routes, RoutesBuilder};
@@ -27,6 +28,8 @@ use crate::{Listen, Readiness, Shutdown};
 
 /// Calls that are on their way when the end begins have this long.
 const GRACE: Duration = Duration::from_secs(10);
+/// What is cut ends at once; this bounds our own mistakes.
+const AFTER_CUT: Duration = Duration::from_secs(2);
 
 /// What a server is like.
 #[derive(Debug, Clone)]
@@ -148,7 +151,13 @@ impl Server {
             );
         }
         drop(sender);
-        let incoming = ReceiverStream::new(accepted).map(Ok::<_, std::io::Error>);
+        // tonic's connections outlive the future that accepted them; whatever ends it ends them too.
+        let cut = CancellationToken::new();
+        let _whatever_ends_this = cut.clone().drop_guard();
+        let incoming = {
+            let cut = cut.clone();
+            ReceiverStream::new(accepted).map(move |io| Ok::<_, std::io::Error>(io.until(&cut)))
+        };
         let drain = {
             let (shutdown, stops_accepting) = (shutdown.clone(), stops_accepting.clone());
             async move {
@@ -173,11 +182,17 @@ impl Server {
             stops_accepting.cancelled().await;
             tokio::time::sleep(options.grace).await;
         };
+        let mut serving = Box::pin(serving);
         tokio::select! {
-            served = serving => served?,
-            () = out_of_time => tracing::warn!("calls on their way were cut at the end of their grace"),
+            served = &mut serving => return Ok(served?),
+            () = out_of_time => {}
         }
-        Ok(())
+        tracing::warn!("calls on their way are cut at the end of their grace");
+        cut.cancel();
+        match tokio::time::timeout(AFTER_CUT, serving).await {
+            Ok(served) => Ok(served?),
+            Err(_) => Ok(()),
+        }
     }
 }
 

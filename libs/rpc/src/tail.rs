@@ -1,9 +1,9 @@
-//! An answer's body until its end: it counts as in flight until then, its status is recorded, and a stream
-//! that would go on for ever ends with its server.
+//! An answer's body until its end: it counts as in flight until then, its status is recorded, its panic is a
+//! status, and it ends in time: a stream with its server, another answer at its deadline.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -13,51 +13,54 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::Fault;
+use crate::guard::panicked;
 use crate::trace::Recorder;
-use crate::{Fault, Reason, Shutdown};
 
-const ENDING: Reason = Reason::new("sandgate", "SERVER_ENDING");
-/// When another server, or this one again, may be there.
-const COME_BACK: Duration = Duration::from_secs(1);
+/// When an answer is over, whoever makes it.
+pub(crate) enum End {
+    /// At once, whatever there is to say: its deadline.
+    Now(BoxFuture<'static, Fault>),
+    /// As soon as there is nothing to say at the moment, so that what a stream has is not lost.
+    Idle(BoxFuture<'static, Fault>),
+}
 
 /// The body.
 pub(crate) struct Tail {
     body: Body,
     recorder: Recorder,
-    _admitted: OwnedSemaphorePermit,
-    ending: Option<BoxFuture<'static, ()>>,
+    _admitted: Option<OwnedSemaphorePermit>,
+    end: End,
     ended: bool,
 }
 
 impl Tail {
+    /// `body`, until `end` says how it is over.
     pub(crate) fn new(
         body: Body,
         recorder: Recorder,
-        admitted: OwnedSemaphorePermit,
-        ends_with: Option<Shutdown>,
+        admitted: Option<OwnedSemaphorePermit>,
+        end: End,
     ) -> Self {
-        let ending = ends_with.map(|shutdown| -> BoxFuture<'static, ()> {
-            Box::pin(async move { shutdown.cancelled().await })
-        });
         Self {
             body,
             recorder,
             _admitted: admitted,
-            ending,
+            end,
             ended: false,
         }
     }
 
-    /// The last frame of a stream that its server ends.
-    fn cut(&mut self) -> Frame<Bytes> {
-        let fault = Fault::unavailable(ENDING, "the server is ending; open the stream again");
-        let status = Status::from(fault.retry_after(COME_BACK));
+    /// The last frame of an answer that we end; whoever made it is dropped.
+    fn cut(&mut self, fault: Fault) -> Frame<Bytes> {
+        let status = Status::from(fault);
         let mut trailers = HeaderMap::new();
         if status.add_header(&mut trailers).is_err() {
             trailers.clear();
         }
         self.recorder.end(status.code());
         self.ended = true;
+        self.body = Body::empty();
         Frame::trailers(trailers)
     }
 }
@@ -73,26 +76,39 @@ impl http_body::Body for Tail {
         if self.ended {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
+        if let End::Now(end) = &mut self.end
+            && let Poll::Ready(fault) = end.as_mut().poll(context)
+        {
+            return Poll::Ready(Some(Ok(self.cut(fault))));
+        }
+        let this = &mut *self;
+        let span = this.recorder.span().clone();
+        // After a panic the body is dropped, so what it left half-done is seen by nobody.
+        let polled = span.in_scope(|| {
+            let body = Pin::new(&mut this.body);
+            catch_unwind(AssertUnwindSafe(|| body.poll_frame(context))).map_err(|_panic| panicked())
+        });
+        match polled {
+            Err(fault) => Poll::Ready(Some(Ok(self.cut(fault)))),
+            Ok(Poll::Ready(Some(Ok(frame)))) => {
                 if let Some(trailers) = frame.trailers_ref() {
                     self.recorder.see(trailers);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(status))) => {
+            Ok(Poll::Ready(Some(Err(status)))) => {
                 self.recorder.end(status.code());
                 Poll::Ready(Some(Err(status)))
             }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => match self
-                .ending
-                .as_mut()
-                .map(|ending| ending.as_mut().poll(context))
-            {
-                Some(Poll::Ready(())) => Poll::Ready(Some(Ok(self.cut()))),
-                Some(Poll::Pending) | None => Poll::Pending,
-            },
+            Ok(Poll::Ready(None)) => Poll::Ready(None),
+            Ok(Poll::Pending) => {
+                if let End::Idle(end) = &mut self.end
+                    && let Poll::Ready(fault) = end.as_mut().poll(context)
+                {
+                    return Poll::Ready(Some(Ok(self.cut(fault))));
+                }
+                Poll::Pending
+            }
         }
     }
 
@@ -101,6 +117,7 @@ impl http_body::Body for Tail {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        // What may end early has no exact size.
+        SizeHint::default()
     }
 }

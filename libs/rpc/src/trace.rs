@@ -105,6 +105,7 @@ impl Recorder {
             { semconv::RPC_METHOD } = name,
             { semconv::RPC_GRPC_STATUS_CODE } = Empty,
             { semconv::OTEL_STATUS_CODE } = Empty,
+            { semconv::TENANT } = Empty,
             { semconv::REQUEST_ID } = request_id(&head.headers),
         );
         propagation::set_parent(&span, &head.headers);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
+use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
@@ -73,12 +74,14 @@ impl ServerTls {
             .build()
             .map_err(|error| TlsError::Unusable(error.to_string()))?;
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&[&TLS13])
             .map_err(|error| TlsError::Unusable(error.to_string()))?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain(certificate)?, private_key(key)?)
             .map_err(|error| TlsError::Unusable(error.to_string()))?;
         config.alpn_protocols = vec![H2.to_vec()];
+        // No session is resumed: each connection proves itself afresh.
+        config.send_tls13_tickets = 0;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
@@ -109,12 +112,13 @@ impl ClientTls {
     ) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&[&TLS13])
             .map_err(|error| TlsError::Unusable(error.to_string()))?
             .with_root_certificates(roots(server_roots)?)
             .with_client_auth_cert(chain(certificate)?, private_key(key)?)
             .map_err(|error| TlsError::Unusable(error.to_string()))?;
         config.alpn_protocols = vec![H2.to_vec()];
+        config.resumption = rustls::client::Resumption::disabled();
         let connector = TlsConnector::from(Arc::new(config));
         Ok(Self {
             connector,
