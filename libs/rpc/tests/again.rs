@@ -1,19 +1,17 @@
-//! When a channel makes a call again, and that it says whose trace the call is in.
+//! How a channel calls: again when it may help, and over a new connection when the old one broke.
 
 mod wire;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use sandgate_api::orchestrator::v1::ReportActivityRequest;
-use sandgate_rpc::{Fault, Memory, Reason, Shutdown, memory};
-use sandgate_telemetry::{LogFormat, Settings, Telemetry, propagation};
+use sandgate_rpc::{Fault, Listen, Memory, Reason, Shutdown, Target, memory};
 use tokio::time::Instant;
 use tonic::{Code, Status};
-use tracing::{Instrument as _, Span};
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tonic_types::StatusExt as _;
 use wire::{Handler, client, gate};
 
 /// Fails so often, and then answers; counts.
@@ -89,36 +87,39 @@ async fn a_peer_that_says_when_to_come_back_is_obeyed() {
 }
 
 #[tokio::test]
-async fn a_handler_is_in_the_trace_of_its_caller() {
-    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let settings = Settings {
-        service: "sandgate-test",
-        format: LogFormat::Text,
-        filter: "off".to_owned(),
-        otlp: None,
-    };
-    let nowhere = BoxMakeWriter::new(std::io::sink);
-    let (_telemetry, subscriber) = Telemetry::with_writer(&settings, nowhere).expect("telemetry");
-    let _set = tracing::subscriber::set_default(subscriber);
-
+async fn a_peer_that_is_not_there_is_unavailable_and_says_when_to_come_back() {
     let (listen, pipe) = memory();
-    let seen = Arc::new(Mutex::new(None));
-    let sees = Arc::clone(&seen);
-    let handler = Handler::reporting(move || {
-        *sees.lock() = propagation::trace_id(&Span::current());
-        async { Ok(()) }
-    });
-    handler.serve(listen, &Shutdown::new());
-
-    let mut headers = http::HeaderMap::new();
-    headers.insert("traceparent", PARENT.parse().expect("a value"));
-    let span = tracing::info_span!(target: "sandgate_test", "caller");
-    propagation::set_parent(&span, &headers);
-    client(pipe.target(gate()), false)
+    drop(listen);
+    let status = client(pipe.target(gate()), false)
         .report_activity(ReportActivityRequest::default())
-        .instrument(span)
         .await
-        .expect("an answer");
-    let trace = seen.lock().clone();
-    assert_eq!(trace.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
+        .expect_err("nobody");
+    let info = status.get_details_error_info().expect("ErrorInfo");
+    assert_eq!(
+        (status.code(), info.reason.as_str()),
+        (Code::Unavailable, "PEER_UNREACHABLE")
+    );
+    assert!(status.get_details_retry_info().is_some());
+}
+
+#[tokio::test]
+async fn a_channel_comes_back_when_its_peer_does() {
+    let folder = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .expect("a folder");
+    let path = folder.path().join("socket");
+    let mut endpoints = client(Target::unix(path.clone()), true);
+    for _ in 0..2 {
+        let shutdown = Shutdown::new();
+        let listen = Listen::unix(&path).expect("a socket");
+        Handler::reporting(|| async { Ok(()) }).serve(listen, &shutdown);
+        let status = endpoints
+            .report_activity(ReportActivityRequest::default())
+            .await
+            .expect_err("a process of ours is no service");
+        assert_eq!(status.code(), Code::PermissionDenied);
+        shutdown.begin();
+        assert!(shutdown.join(Duration::from_secs(15)).await);
+    }
 }

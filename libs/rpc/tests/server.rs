@@ -1,6 +1,5 @@
 //! What every server of the mesh does with every call, seen from the other end of the wire.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -300,48 +299,4 @@ async fn health_follows_readiness_and_needs_no_identity() {
     wanted(&mut changes, ServingStatus::Serving).await;
     part.missing("gone");
     wanted(&mut changes, ServingStatus::NotServing).await;
-}
-
-#[tokio::test]
-async fn a_peer_that_is_not_there_is_unavailable_and_says_when_to_come_back() {
-    let running = Running::start(Behaviour::Answers);
-    running.shutdown.begin();
-    assert!(running.shutdown.join(Duration::from_secs(5)).await);
-    let status = running.report(None).await;
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::Unavailable, "PEER_UNREACHABLE")
-    );
-    assert!(status.get_details_retry_info().is_some());
-}
-
-#[tokio::test]
-async fn a_channel_comes_back_when_its_peer_does() {
-    let folder = tempfile::Builder::new()
-        .permissions(std::fs::Permissions::from_mode(0o700))
-        .tempdir()
-        .expect("a folder");
-    let path = folder.path().join("socket");
-    let channel = Channel::new(
-        sandgate_rpc::Target::unix(path.clone()),
-        ChannelOptions::default(),
-    );
-    for _ in 0..2 {
-        let shutdown = Shutdown::new();
-        let listen = sandgate_rpc::Listen::unix(&path).expect("a socket");
-        let server = Server::new(ServerOptions::new(Readiness::new()))
-            .service(EndpointServiceServer::new(Handler(Behaviour::Answers)));
-        let serving = shutdown.clone();
-        shutdown.spawn("server", async move {
-            server.serve(vec![listen], &serving).await.expect("serve");
-        });
-        let mut client = EndpointServiceClient::new(channel.clone());
-        let status = client
-            .report_activity(ReportActivityRequest::default())
-            .await
-            .expect_err("a process of ours is no service");
-        assert_eq!(status.code(), Code::PermissionDenied);
-        shutdown.begin();
-        assert!(shutdown.join(Duration::from_secs(15)).await);
-    }
 }
