@@ -1,4 +1,4 @@
-//! What the binary does: one of the two roles, by its first argument.
+//! What the binary does: one of its roles, by its first argument.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sandgate_spawn::inherited;
+use sandgate_spawn::sandbox::{Spec, become_first_process};
 use sandgate_telemetry::{LogFormat, Settings};
 use sandgate_types::SystemClock;
 
@@ -19,20 +20,25 @@ const SECOND: i32 = 4;
 /// As sysexits has it.
 const USAGE: u8 = 64;
 const HELP: &str = "\
-usage: sandboxd keeper | runner
+usage: sandboxd keeper | runner | sandbox <limits> <runner's command line>
 
 Started by a sandbox backend, with sockets in descriptor 3 (and 4); of no use by hand.
   keeper   outside of the sandbox: identity, the link to the gate, the agent's local listener
   runner   the sandbox's first process: processes and files
+  sandbox  makes the sandbox, starts the runner in it, and waits for its end
 ";
 
 /// Plays the role that the arguments name, and returns when its sockets are closed.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let words: Vec<OsString> = arguments.collect();
-    let role = match &*words {
-        [role] => role.to_str().unwrap_or_default(),
-        _ => "",
+    let (role, rest) = match &*words {
+        [role, rest @ ..] => (role.to_str().unwrap_or_default(), rest),
+        [] => ("", &[][..]),
     };
+    if role == "sandbox" {
+        return sandbox(rest);
+    }
+    let role = if rest.is_empty() { role } else { "" };
     let ended = match role {
         "keeper" => keep(),
         "runner" => inherited::take(FIRST).and_then(runner::serve).map_err(Into::into),
@@ -42,6 +48,20 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => say(io::stderr(), &format!("sandboxd {role}: {}\n", chain(&*error)), ExitCode::FAILURE),
+    }
+}
+
+/// How many words a specification has.
+const SPEC_WORDS: usize = 7;
+
+fn sandbox(words: &[OsString]) -> ExitCode {
+    let split = words.split_at_checked(SPEC_WORDS);
+    let Some((Some(spec), argv)) = split.map(|(spec, argv)| (Spec::from_arguments(spec), argv)) else {
+        return say(io::stderr(), HELP, ExitCode::from(USAGE));
+    };
+    match become_first_process(&spec, argv) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => say(io::stderr(), &format!("{error}\n"), ExitCode::FAILURE),
     }
 }
 

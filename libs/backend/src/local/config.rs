@@ -56,19 +56,19 @@ pub(super) const SHARED_MEMORY: u64 = 64 * 1024 * 1024;
 impl Limits {
     /// Bytes of the writable places together, which are memory too.
     pub(super) fn places(&self) -> u64 {
-        self.disk.as_bytes() + self.home.as_bytes() + self.tmp.as_bytes() + SHARED_MEMORY
+        self.disk.bytes() + self.home.bytes() + self.tmp.bytes() + SHARED_MEMORY
     }
 
     /// What the kernel is told.
     pub(super) fn spec(&self, supervised: bool) -> Spec {
         Spec {
-            workspace: self.disk.as_bytes(),
-            home: self.home.as_bytes(),
-            temporary: self.tmp.as_bytes(),
+            workspace: self.disk.bytes(),
+            home: self.home.bytes(),
+            temporary: self.tmp.bytes(),
             shared_memory: SHARED_MEMORY,
             processes: self.processes.into(),
             descriptors: self.descriptors.into(),
-            address_space: supervised.then(|| self.memory.as_bytes().saturating_mul(ADDRESS_SPACE_FACTOR)),
+            address_space: supervised.then(|| self.memory.bytes().saturating_mul(ADDRESS_SPACE_FACTOR)),
         }
     }
 }

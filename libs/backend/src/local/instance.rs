@@ -1,0 +1,269 @@
+//! One instance: its sandbox, its keeper, and the socket on which the keeper says how it is.
+
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::process::Child;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use sandgate_session::control::{self, FromKeeper, ToKeeper};
+use sandgate_session::link::InstanceLink;
+use sandgate_spawn::helper::Helper;
+use sandgate_types::InstanceId;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+use super::config::Limits;
+use super::launcher::{Launcher, Slot};
+use super::memory::{self, Group, Mechanism};
+
+/// From the first process to a sandbox whose ways out were tried; it takes 30 to 50 ms.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+/// What was killed is gone by then, or the kernel cannot end it.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// What a sandbox that could not be made says about it.
+const ERRORS_MAX_BYTES: u64 = 4 * 1024;
+
+/// An instance that runs.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) id: InstanceId,
+    control: AsyncFd<OwnedFd>,
+    /// Taken by whoever ends it.
+    processes: Mutex<Option<Processes>>,
+    gone: watch::Sender<bool>,
+    sandbox: Pid,
+    memory: Option<u64>,
+}
+
+/// What has to be ended.
+#[derive(Debug)]
+struct Processes {
+    /// The parent of the sandbox's first process.
+    sandbox: Child,
+    keeper: Child,
+    group: Option<Group>,
+    slot: Slot,
+    /// Where the slot goes back to.
+    launcher: Arc<Launcher>,
+}
+
+impl Instance {
+    /// Starts both processes and waits until the keeper says that all is well.
+    ///
+    /// # Errors
+    /// What went wrong, in words; then nothing is left.
+    pub(super) async fn start(launcher: &Arc<Launcher>, id: InstanceId, limits: &Limits) -> Result<Self, String> {
+        if limits.memory_bound_hard && launcher.memory == Mechanism::Supervisor {
+            let text = "the template wants memory bounded by a control group, and none can be made here: set \
+                        memory_bound_hard to false, or run as root";
+            return Err(text.to_owned());
+        }
+        let instance = Self::spawn(launcher, id, limits).await?;
+        match tokio::time::timeout(READY_LIMIT, instance.ready()).await {
+            Ok(Ok(())) => Ok(instance),
+            Ok(Err(message)) => Err(instance.failed(message).await),
+            Err(_) => Err(instance.failed("it was not ready in time".to_owned()).await),
+        }
+    }
+
+    async fn spawn(launcher: &Arc<Launcher>, id: InstanceId, limits: &Limits) -> Result<Self, String> {
+        let in_words = |error: io::Error| error.to_string();
+        let slot = launcher.take_slot().ok_or("no uids are left")?;
+        let (ours, theirs) = control::pair().map_err(in_words)?;
+        let (keeper_end, runner_end) = sandgate_session::packet::pair().map_err(in_words)?;
+        let group = launcher.memory.group(&id, limits).map_err(in_words)?;
+        let supervised = launcher.memory == Mechanism::Supervisor;
+        let mut argv = launcher.argv("sandbox");
+        argv.extend(limits.spec(supervised).to_arguments());
+        argv.extend(launcher.argv("runner"));
+        let entered = group.as_ref().map(Group::procs).transpose().map_err(in_words)?;
+        let sandbox = Helper {
+            argv,
+            descriptors: vec![runner_end],
+            uid: slot.sandbox,
+            group: entered,
+            pipe_errors: true,
+        };
+        let sandbox = launcher.run(sandbox).await.map_err(in_words)?;
+        let pid = pid_of(&sandbox).ok_or("the kernel gave no number")?;
+        let keeper = Helper {
+            argv: launcher.argv("keeper"),
+            descriptors: vec![theirs, keeper_end],
+            uid: slot.keeper,
+            group: None,
+            pipe_errors: false,
+        };
+        let keeper = match launcher.run(keeper).await {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                end_child(sandbox).await;
+                launcher.give_back(slot);
+                return Err(error.to_string());
+            }
+        };
+        let processes = Processes { sandbox, keeper, group, slot, launcher: Arc::clone(launcher) };
+        rustix::io::ioctl_fionbio(&ours, true).map_err(|error| error.to_string())?;
+        Ok(Self {
+            id,
+            control: AsyncFd::register(ours).map_err(in_words)?,
+            processes: Mutex::new(Some(processes)),
+            gone: watch::Sender::new(false),
+            sandbox: pid,
+            memory: supervised.then_some(limits.memory.bytes()),
+        })
+    }
+
+    async fn ready(&self) -> Result<(), String> {
+        let hello = ToKeeper::Hello { instance: self.id.clone() };
+        control::send_to_keeper(self.control.get_ref(), &hello).map_err(|error| error.to_string())?;
+        match self.hear().await {
+            Ok(Some(FromKeeper::Ready)) => Ok(()),
+            Ok(Some(FromKeeper::Failed { message })) => Err(message),
+            Ok(None) => Err("its keeper ended".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn hear(&self) -> io::Result<Option<FromKeeper>> {
+        self.control.async_io(Interest::READABLE, |socket| control::receive_from_keeper(socket)).await
+    }
+
+    /// Ends what did not start, and tells what its first process said, which knows best.
+    async fn failed(self, message: String) -> String {
+        let errors = self.processes.lock().as_mut().and_then(|processes| processes.sandbox.stderr.take());
+        self.end().await;
+        let mut said = String::new();
+        if let Some(errors) = errors
+            && errors.take(ERRORS_MAX_BYTES).read_to_string(&mut said).is_err()
+        {
+            said.clear();
+        }
+        let said = said.trim();
+        if said.is_empty() { message } else { said.to_owned() }
+    }
+
+    /// Makes a new pair of links: the keeper gets its ends, the gate's are answered.
+    pub(super) fn new_link(&self) -> io::Result<InstanceLink> {
+        let pair = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let (serve, serve_keeper) = pair()?;
+        let (call, call_keeper) = pair()?;
+        let link = ToKeeper::Link { serve: serve_keeper, call: call_keeper };
+        control::send_to_keeper(self.control.get_ref(), &link)?;
+        Ok(InstanceLink { instance: self.id.clone(), serve, call })
+    }
+
+    /// Waits until it is over, whoever ends it; supervises its memory where nothing else does.
+    pub(super) async fn lost(&self) {
+        let closed = async {
+            // Whatever the keeper still says: only its end matters.
+            while let Ok(Some(_)) = self.hear().await {}
+        };
+        tokio::select! {
+            () = closed => {}
+            () = self.supervise() => {}
+        }
+    }
+
+    async fn supervise(&self) {
+        let Some(bytes) = self.memory else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(memory::LOOK_EVERY).await;
+            for first in memory::children(self.sandbox) {
+                memory::supervise(first, bytes);
+            }
+        }
+    }
+
+    /// Ends it; `true` once nothing is left.
+    pub(super) async fn end(&self) -> bool {
+        let taken = self.processes.lock().take();
+        let Some(processes) = taken else {
+            // Somebody else does.
+            let mut gone = self.gone.subscribe();
+            return tokio::time::timeout(END_LIMIT, gone.wait_for(|gone| *gone)).await.is_ok();
+        };
+        match processes.end(self.sandbox).await {
+            None => {
+                self.gone.send_replace(true);
+                true
+            }
+            Some(left) => {
+                *self.processes.lock() = Some(left);
+                false
+            }
+        }
+    }
+}
+
+impl Processes {
+    /// Ends both; what is left, when something is.
+    async fn end(mut self, sandbox: Pid) -> Option<Self> {
+        // The first process of the sandbox takes everything inside along, and its parent waits for that: once
+        // the parent has ended by itself, nobody is left.
+        for first in memory::children(sandbox) {
+            kill(first);
+        }
+        if let Err(error) = self.keeper.kill() {
+            tracing::debug!(%error, "a keeper was gone already");
+        }
+        let mut ended = wait(&mut self.sandbox, END_LIMIT).await;
+        if !ended {
+            kill(sandbox);
+            ended = wait(&mut self.sandbox, END_LIMIT).await;
+        }
+        ended &= wait(&mut self.keeper, END_LIMIT).await;
+        if let Some(group) = &self.group {
+            ended &= group.remove();
+        }
+        if !ended {
+            return Some(self);
+        }
+        self.launcher.give_back(self.slot);
+        None
+    }
+}
+
+async fn end_child(mut child: Child) {
+    if let Some(pid) = pid_of(&child) {
+        for first in memory::children(pid) {
+            kill(first);
+        }
+        kill(pid);
+    }
+    if !wait(&mut child, END_LIMIT).await {
+        tracing::warn!("a process that was killed is not gone yet");
+    }
+}
+
+/// Whoever is gone needs no killing.
+fn kill(pid: Pid) {
+    if let Err(error) = kill_process(pid, Signal::KILL) {
+        tracing::debug!(%error, "a process was gone already");
+    }
+}
+
+fn pid_of(child: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child.id()).ok()?)
+}
+
+/// Waits for a child and consumes it; `false` when it has not ended in time.
+async fn wait(child: &mut Child, limit: Duration) -> bool {
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        return true;
+    }
+    let Some(pid) = pid_of(child) else { return false };
+    let ended = async {
+        let descriptor = AsyncFd::register_with_interest(pidfd_open(pid, PidfdFlags::empty())?, Interest::READABLE)?;
+        descriptor.readable().await?.retain_ready();
+        io::Result::Ok(())
+    };
+    let waited = tokio::time::timeout(limit, ended).await;
+    matches!(waited, Ok(Ok(()))) && matches!(child.try_wait(), Ok(Some(_)))
+}

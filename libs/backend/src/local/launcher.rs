@@ -1,0 +1,154 @@
+//! The one thread that starts processes, and what it starts them with.
+//!
+//! The kernel kills what was started when the *thread* that started it ends, so a thread of a pool will not do.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::process::Child;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use sandgate_spawn::helper::{Helper, Program};
+use tokio::sync::oneshot;
+
+use super::config::{Limits, LocalConfig};
+use super::memory::Mechanism;
+use super::{INSTANCES_MAX, StartError};
+use crate::Bound;
+
+/// Starts that may wait; each takes a few milliseconds.
+const QUEUE: usize = 64;
+
+struct Job {
+    helper: Helper,
+    answer: oneshot::Sender<io::Result<Child>>,
+}
+
+/// Starts processes.
+#[derive(Debug)]
+pub(super) struct Launcher {
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    /// How sandboxd is called.
+    argv: Vec<OsString>,
+    uids: Option<Uids>,
+    pub(super) memory: Mechanism,
+}
+
+/// Two uids for each instance that may exist, given out by root.
+#[derive(Debug)]
+struct Uids {
+    first: u32,
+    taken: Mutex<Vec<bool>>,
+}
+
+/// A place among the instances, and the uids that belong to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    index: usize,
+    /// Of the sandbox.
+    pub(super) sandbox: Option<u32>,
+    /// Of its keeper.
+    pub(super) keeper: Option<u32>,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Job")
+    }
+}
+
+impl Launcher {
+    pub(super) fn start(config: &LocalConfig) -> Result<Self, StartError> {
+        let binary = config.sandboxd.first().map_or(OsStr::new(""), OsString::as_os_str);
+        let program = Program::open(Path::new(binary)).map_err(StartError::Binary)?;
+        let (jobs, queue) = sync_channel::<Job>(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("launcher".to_owned())
+            .spawn(move || {
+                for Job { helper, answer } in queue {
+                    // Whoever asked may be gone; the child is killed when its handle is dropped unheard.
+                    if let Err(Ok(mut child)) = answer.send(helper.start(&program))
+                        && child.kill().and_then(|()| child.wait()).is_err()
+                    {
+                        tracing::warn!("a process that nobody waits for could not be ended");
+                    }
+                }
+            })
+            .map_err(StartError::Thread)?;
+        let is_root = rustix::process::geteuid().is_root();
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            argv: config.sandboxd.clone(),
+            uids: is_root.then(|| Uids { first: config.first_uid, taken: Mutex::new(vec![false; INSTANCES_MAX]) }),
+            memory: Mechanism::of_this_machine(),
+        })
+    }
+
+    /// The command line of a role of sandboxd.
+    pub(super) fn argv(&self, role: &str) -> Vec<OsString> {
+        let mut argv = self.argv.clone();
+        argv.push(role.into());
+        argv
+    }
+
+    /// Starts a process on the one thread.
+    pub(super) async fn run(&self, helper: Helper) -> io::Result<Child> {
+        let ended = || io::Error::other("the launcher has ended");
+        let (answer, answered) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or_else(ended)?;
+        jobs.try_send(Job { helper, answer }).map_err(|_| io::Error::other("too many starts at a time"))?;
+        answered.await.map_err(|_| ended())?
+    }
+
+    /// Takes a place; `None` when all are taken.
+    pub(super) fn take_slot(&self) -> Option<Slot> {
+        let Some(uids) = &self.uids else {
+            return Some(Slot { index: 0, sandbox: None, keeper: None });
+        };
+        let mut taken = uids.taken.lock();
+        let index = taken.iter().position(|taken| !taken)?;
+        *taken.get_mut(index)? = true;
+        let first = uids.first.checked_add(u32::try_from(index).ok()?.checked_mul(2)?)?;
+        Some(Slot { index, sandbox: Some(first), keeper: Some(first.checked_add(1)?) })
+    }
+
+    /// Gives a place back, once nothing runs under its uids any more.
+    pub(super) fn give_back(&self, slot: Slot) {
+        if let Some(uids) = &self.uids
+            && let Some(taken) = uids.taken.lock().get_mut(slot.index)
+        {
+            *taken = false;
+        }
+    }
+
+    /// What bounds a sandbox with these limits here.
+    pub(super) fn bounds(&self, limits: &Limits) -> Vec<Bound> {
+        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        vec![
+            Bound { resource: "processes", limit: limits.processes.into(), mechanism: "rlimit-nproc" },
+            Bound {
+                resource: "memory",
+                limit: bytes(self.memory.limit(limits)),
+                mechanism: self.memory.as_str(),
+            },
+            Bound { resource: "disk", limit: bytes(limits.disk.bytes()), mechanism: "tmpfs-size" },
+            Bound { resource: "descriptors", limit: limits.descriptors.into(), mechanism: "rlimit-nofile" },
+        ]
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        // The thread ends when nobody can send any more, and what it started ends with it.
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the launcher panicked");
+        }
+    }
+}
