@@ -110,7 +110,7 @@ impl Instance {
         rustix::io::ioctl_fionbio(&ours, true).map_err(|error| error.to_string())?;
         Ok(Self {
             id,
-            control: AsyncFd::register(ours).map_err(in_words)?,
+            control: watched(ours).map_err(in_words)?,
             processes: Mutex::new(Some(processes)),
             gone: watch::Sender::new(false),
             sandbox: pid,
@@ -260,10 +260,18 @@ async fn wait(child: &mut Child, limit: Duration) -> bool {
     }
     let Some(pid) = pid_of(child) else { return false };
     let ended = async {
-        let descriptor = AsyncFd::register_with_interest(pidfd_open(pid, PidfdFlags::empty())?, Interest::READABLE)?;
+        let descriptor = watched(pidfd_open(pid, PidfdFlags::empty())?)?;
         descriptor.readable().await?.retain_ready();
         io::Result::Ok(())
     };
     let waited = tokio::time::timeout(limit, ended).await;
     matches!(waited, Ok(Ok(()))) && matches!(child.try_wait(), Ok(Some(_)))
+}
+
+#[expect(
+    deprecated,
+    reason = "an OwnedFd keeps its descriptor open for as long as it is watched; the replacement is an unsafe function"
+)]
+fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(descriptor)
 }
