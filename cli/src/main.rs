@@ -1,3 +1,33 @@
-//! The `sandgate` command.
+//! The `sandgate` command: the command line, and the whole mesh in one process for one machine.
 
-fn main() {}
+mod args;
+mod client;
+mod command;
+mod config;
+mod data_dir;
+mod failure;
+mod init;
+mod mesh;
+mod report;
+mod run;
+mod signals;
+mod terminal;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let Cli { data_dir, command } = Cli::parse();
+    match command {
+        Command::Orchestrator(own) => sandgate_orchestrator::main(own.arguments.into_iter()),
+        Command::Token(own) => sandgate_token::main(own.arguments.into_iter()),
+        Command::AuthGateway(own) => sandgate_auth_gateway::main(own.arguments.into_iter()),
+        Command::StorageSync(own) => sandgate_storage_sync::main(own.arguments.into_iter()),
+        Command::Sandboxd(own) => sandgate_sandboxd::main(own.arguments.into_iter()),
+        own => command::run(data_dir, own),
+    }
+}

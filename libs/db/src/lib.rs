@@ -15,6 +15,7 @@
 //! let at: Option<Timestamp> = row.map(|row| row.get("added_at")).transpose()?;
 //! ```
 
+mod admin;
 mod connect;
 mod database;
 mod error;
@@ -26,6 +27,7 @@ mod unique;
 mod url;
 mod value;
 
+pub use admin::Admin;
 pub use database::Database;
 pub use error::{DbError, OpenError};
 pub use migrate::{Migration, Migrations};

@@ -80,11 +80,11 @@ macro_rules! stored {
             }
             impl Column for $type {
                 fn read(row: &Row, column: &str) -> Result<Self, DbError> {
-                    match &row.0 {
-                        Kind::Sqlite(row) => row.try_get(column),
-                        Kind::Postgres(row) => row.try_get(column),
-                    }
-                    .map_err(DbError::of_row)
+                    // Asked for without the option, SQLite takes a NULL for nothing: an empty text, a zero.
+                    Option::<$type>::read(row, column)?.ok_or_else(|| DbError::of_row(sqlx::Error::ColumnDecode {
+                        index: column.to_owned(),
+                        source: Box::new(sqlx::error::UnexpectedNullError),
+                    }))
                 }
             }
         )*

@@ -37,6 +37,13 @@ impl DatabaseUrl {
         }
     }
 
+    pub(crate) fn postgres(options: PgConnectOptions) -> Self {
+        Self {
+            place: Place::Postgres(Box::new(options)),
+            owner: None,
+        }
+    }
+
     /// Parses a URL. The path of a SQLite URL may be relative.
     ///
     /// # Errors
@@ -86,6 +93,14 @@ impl DatabaseUrl {
                 "must be of Postgres, where another role migrates it",
             )),
         }
+    }
+
+    /// The same database, as the role that migrates it.
+    pub fn owner(&self) -> Option<Self> {
+        self.owner.as_ref().map(|owner| Self {
+            place: (**owner).clone(),
+            owner: None,
+        })
     }
 
     /// The file, where it is SQLite.

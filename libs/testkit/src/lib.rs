@@ -1,1 +1,12 @@
-//! What tests share: a clock to move, a fresh database, services joined without ports, captured events.
+//! What tests share: a clock to move, a fresh database, captured events, servers joined without ports.
+//!
+//! Nothing in here changes what production code does; it only stands where a machine would stand.
+
+mod clock;
+mod config;
+mod database;
+mod events;
+
+pub use clock::TestClock;
+pub use database::{Fresh, each_database, postgres, sqlite};
+pub use events::Events;

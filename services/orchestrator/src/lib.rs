@@ -15,7 +15,9 @@ mod hub;
 mod life;
 mod lifecycle;
 mod link_socket;
+mod local;
 mod peers;
+mod process;
 mod reconcile;
 mod sandbox;
 mod server;
@@ -28,5 +30,7 @@ pub use config::{Args, Config, FIRST_UID, Process};
 #[cfg(feature = "crash-points")]
 pub use crash::CRASH_POINTS;
 pub use life::Limits;
+pub use local::local_backend;
+pub use process::main;
 pub use server::{Ports, ServeError, migrate, serve};
 pub use template::{Limits as TemplateLimits, Template, Templates};

@@ -11,7 +11,7 @@ use crate::sandbox::{Bound, Ending, Intent, Phase, Reason, Run, State, sentence}
 
 /// Something that happened to a sandbox, or was asked of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The backend acknowledged the claim.
     Claimed(Claim),
     /// The backend has no instance.
@@ -65,20 +65,20 @@ pub enum Event {
 
 /// What the backend gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The instance.
-    pub instance: InstanceId,
+    pub(crate) instance: InstanceId,
     /// The session that begins in it.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// Whether it had to be started for this claim.
-    pub cold: bool,
+    pub(crate) cold: bool,
     /// What bounds it.
-    pub bounds: Vec<Bound>,
+    pub(crate) bounds: Vec<Bound>,
 }
 
 /// What has to be done once the new state is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Write the state. Without it, the change is progress that memory alone keeps.
     Write,
     /// Carry the intent out.
@@ -95,7 +95,7 @@ pub enum Effect {
 
 /// Why an event is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// It is on its way to no instance; the same call helps later.
     #[error("the sandbox is being suspended or deleted")]
     Ending,
@@ -111,7 +111,7 @@ pub enum Refusal {
 ///
 /// # Errors
 /// [`Refusal`]; nothing changes then.
-pub fn step(state: &State, event: Event, now: Timestamp) -> Result<(State, Vec<Effect>), Refusal> {
+pub(crate) fn step(state: &State, event: Event, now: Timestamp) -> Result<(State, Vec<Effect>), Refusal> {
     match event {
         Event::Claimed(claim) => claimed(state, claim, now),
         Event::ClaimFailed(message) => claim_failed(state, &message, now),

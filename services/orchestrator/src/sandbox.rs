@@ -14,69 +14,69 @@ pub(crate) const MESSAGE_MAX_BYTES: usize = 256;
 
 /// A sandbox: one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     /// What it is for.
-    pub facts: Facts,
+    pub(crate) facts: Facts,
     /// Where it is in its life.
-    pub state: State,
+    pub(crate) state: State,
     /// Raised at each write; what compare-and-swap compares.
-    pub version: i64,
+    pub(crate) version: i64,
 }
 
 /// What a sandbox is for. Set by its create, unchanged until its row goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The sandbox.
-    pub id: SandboxId,
+    pub(crate) id: SandboxId,
     /// Whose it is.
-    pub tenant: TenantId,
+    pub(crate) tenant: TenantId,
     /// Who owns the conversation.
-    pub user: UserId,
+    pub(crate) user: UserId,
     /// The conversation.
-    pub conversation: ConversationId,
+    pub(crate) conversation: ConversationId,
     /// What it was made of.
-    pub template: TemplateName,
+    pub(crate) template: TemplateName,
     /// What callers sort it by.
-    pub labels: Labels,
+    pub(crate) labels: Labels,
     /// When it was created.
-    pub created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// After how long without activity it is suspended; zero means never.
-    pub idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     /// The operations that were asked for; `None` means all that template and tenant allow.
-    pub operations: Option<Vec<String>>,
+    pub(crate) operations: Option<Vec<String>>,
 }
 
 /// Where a sandbox is in its life; what [`crate::lifecycle::step`] decides about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
+pub(crate) struct State {
     /// The phase.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// Why, where the phase alone does not say it.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// What to do about it; empty when there is nothing to do.
-    pub message: String,
+    pub(crate) message: String,
     /// Which run is the current one. Raised for each, and never lowered.
-    pub generation: Generation,
+    pub(crate) generation: Generation,
     /// The current run, once its instance is claimed.
-    pub run: Option<Run>,
+    pub(crate) run: Option<Run>,
     /// When it ends unless it is extended.
-    pub expires_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
     /// The last version of its workspace that is known to be stored.
-    pub workspace: Option<VersionId>,
+    pub(crate) workspace: Option<VersionId>,
     /// How it ended, once it has.
-    pub ending: Option<Ending>,
+    pub(crate) ending: Option<Ending>,
     /// What bounds the current run.
-    pub bounds: Vec<Bound>,
+    pub(crate) bounds: Vec<Bound>,
     /// The transition that was begun and is not finished.
-    pub intent: Option<Intent>,
+    pub(crate) intent: Option<Intent>,
     /// Whether the create carried an environment that no instance has taken yet. It is never stored: a
     /// process that holds it hands it to Attach, and then nobody has it but the keeper.
-    pub awaits_environment: bool,
+    pub(crate) awaits_environment: bool,
 }
 
 /// Where a sandbox is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Its row exists; an instance is being claimed.
     Claiming,
     /// An instance is claimed and is being given its identity.
@@ -101,7 +101,7 @@ pub enum Phase {
 
 /// Why a sandbox is in its phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The phase says it all.
     None,
     /// A caller asked for it.
@@ -128,39 +128,39 @@ pub enum Reason {
 
 /// One run of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+pub(crate) struct Run {
     /// The instance.
-    pub instance: InstanceId,
+    pub(crate) instance: InstanceId,
     /// The session that serves the conversation in it.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// When it was claimed, which is when the session starts.
-    pub claimed_at: Timestamp,
+    pub(crate) claimed_at: Timestamp,
     /// Whether it had to be started for this claim.
-    pub cold: bool,
+    pub(crate) cold: bool,
     /// Whether its workspace was ever complete; before that, its tree must not become a version.
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// Whether the backend said that it is gone.
-    pub gone: bool,
+    pub(crate) gone: bool,
 }
 
 /// How a sandbox ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
+pub(crate) struct Ending {
     /// When.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// The exit code of its command.
-    pub exit_code: Option<i32>,
+    pub(crate) exit_code: Option<i32>,
     /// The signal that ended its command.
-    pub signal: Option<i32>,
+    pub(crate) signal: Option<i32>,
     /// The last of its output.
-    pub last_output: Vec<u8>,
+    pub(crate) last_output: Vec<u8>,
     /// What could not be synced; empty when everything was.
-    pub not_synced: String,
+    pub(crate) not_synced: String,
 }
 
 impl Ending {
     /// An end at `at` of which nothing more is known.
-    pub fn at(at: Timestamp) -> Self {
+    pub(crate) fn at(at: Timestamp) -> Self {
         Self {
             at,
             exit_code: None,
@@ -173,18 +173,18 @@ impl Ending {
 
 /// A resource that is bounded.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Bound {
+pub(crate) struct Bound {
     /// Which resource.
-    pub resource: String,
+    pub(crate) resource: String,
     /// The limit.
-    pub limit: i64,
+    pub(crate) limit: i64,
     /// What enforces it.
-    pub mechanism: String,
+    pub(crate) mechanism: String,
 }
 
 /// A transition that was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Intent {
+pub(crate) enum Intent {
     /// To READY: claim, attach, hydrate.
     Start,
     /// To no instance: drain, sync, revoke, release, verify.
@@ -195,7 +195,7 @@ impl State {
     /// Whether the sandbox holds its conversation: another create finds it.
     ///
     /// A failed or finished sandbox holds it until its instance is known to be gone.
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         match self.phase {
             Phase::Claiming
             | Phase::Attaching
@@ -209,7 +209,7 @@ impl State {
     }
 
     /// Whether an instance is on its way to the conversation, or serves it.
-    pub fn is_starting(&self) -> bool {
+    pub(crate) fn is_starting(&self) -> bool {
         self.intent == Some(Intent::Start)
     }
 
@@ -237,12 +237,12 @@ impl State {
 
 impl Sandbox {
     /// What is shown as its revision: raised at every change, written or not.
-    pub fn revision(&self) -> i64 {
+    pub(crate) fn revision(&self) -> i64 {
         self.version.saturating_mul(4).saturating_add(self.state.progress())
     }
 
     /// Whether `instance` in `generation` is its current run.
-    pub fn is_current(&self, instance: &InstanceId, generation: Generation) -> bool {
+    pub(crate) fn is_current(&self, instance: &InstanceId, generation: Generation) -> bool {
         self.state.generation == generation
             && self.state.run.as_ref().is_some_and(|run| run.instance == *instance)
     }

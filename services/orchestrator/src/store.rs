@@ -15,13 +15,13 @@ use sandgate_types::{SandboxId, Timestamp, UserId};
 
 use crate::sandbox::Sandbox;
 
-pub use audit::{Appended, RecordCursor, RecordFilter};
-pub use intents::Lease;
-pub use requests::{Memo, RequestKey};
-pub use sandboxes::{Cursor, Filter};
+pub(crate) use audit::{Appended, RecordCursor, RecordFilter};
+pub(crate) use intents::Lease;
+pub(crate) use requests::{Memo, RequestKey};
+pub(crate) use sandboxes::{Cursor, Filter};
 
 /// The schema of the orchestrator.
-pub static MIGRATIONS: Migrations = Migrations {
+pub(crate) static MIGRATIONS: Migrations = Migrations {
     service: "orchestrator",
     steps: &[
         Migration::same(1, "sandboxes", include_str!("../migrations/0001_sandboxes.sql")),
@@ -34,7 +34,7 @@ const LIVE_CONVERSATION: &str = "sandboxes_live_conversation";
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The database refused, or did not answer.
     #[error("the database of the orchestrator")]
     Database(#[from] DbError),
@@ -50,7 +50,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the same call may succeed a moment later.
-    pub fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Database(error) => error.is_transient(),
             Self::Damaged { .. } => false,
@@ -60,7 +60,7 @@ impl StoreError {
 
 /// What became of a create.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Creation {
+pub(crate) enum Creation {
     /// The row was made.
     Created(Sandbox),
     /// The conversation has a live sandbox; nothing was written.
@@ -73,13 +73,13 @@ pub enum Creation {
 
 /// The open database.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(crate) struct Store {
     database: Database,
 }
 
 impl Store {
     /// The store in an open database.
-    pub fn new(database: Database) -> Self {
+    pub(crate) fn new(database: Database) -> Self {
         Self { database }
     }
 
@@ -87,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn ping(&self) -> Result<(), StoreError> {
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         Ok(self.database.ping().await?)
     }
 
@@ -96,7 +96,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn create(
+    pub(crate) async fn create(
         &self,
         new: &Sandbox,
         lease: &Lease,
@@ -148,7 +148,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn save(&self, next: &Sandbox, lease: &Lease) -> Result<bool, StoreError> {
+    pub(crate) async fn save(&self, next: &Sandbox, lease: &Lease) -> Result<bool, StoreError> {
         let mut write = self.database.begin_write().await?;
         if !sandboxes::update(&mut write, next).await? {
             write.rollback().await?;
@@ -163,7 +163,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn forget(
+    pub(crate) async fn forget(
         &self,
         ended_before: Timestamp,
         asked_before: Timestamp,
@@ -179,7 +179,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn get(&self, id: &SandboxId) -> Result<Option<Sandbox>, StoreError> {
+    pub(crate) async fn get(&self, id: &SandboxId) -> Result<Option<Sandbox>, StoreError> {
         sandboxes::get(&self.database, id).await
     }
 }

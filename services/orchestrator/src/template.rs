@@ -26,7 +26,7 @@ use self::file::File;
 mod file;
 
 /// A session ends after this at the latest, whatever a template says.
-pub const SESSION_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const SESSION_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The longest lifetime that a template may allow: what a duration on the wire carries.
 const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The longest time that processes may have to stop; the keeper takes no more.
@@ -40,7 +40,7 @@ const PORTS_MAX: usize = 64;
 /// Words of a command, and bytes of each.
 const COMMAND_MAX: usize = 64;
 /// The template of a request that names none.
-pub const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 
 /// A template.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -100,8 +100,8 @@ fn a_delete_overtakes_a_suspend_that_is_under_way() {
         Event::Delete(Reason::Requested),
         Event::Ended { version: Some(version(2)), not_synced: String::new() },
     ]);
-    assert_eq!((state.phase, state.workspace), (Phase::Deleted, Some(version(2))));
     assert!(!state.is_live());
+    assert_eq!((state.phase, state.workspace), (Phase::Deleted, Some(version(2))));
 }
 
 #[test]

@@ -21,7 +21,7 @@ const LIST: &str = "
 
 /// What became of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Appended {
+pub(crate) enum Appended {
     /// All are kept, up to this number.
     Kept(i64),
     /// Nothing was kept: the next record must be the one after this.
@@ -37,24 +37,24 @@ pub enum Appended {
 
 /// Which records are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordFilter {
+pub(crate) struct RecordFilter {
     /// Of this tenant.
-    pub tenant: TenantId,
+    pub(crate) tenant: TenantId,
     /// Of this sandbox.
-    pub sandbox: Option<SandboxId>,
+    pub(crate) sandbox: Option<SandboxId>,
     /// Of this decision, by its number on the wire.
-    pub decision: Option<i32>,
+    pub(crate) decision: Option<i32>,
 }
 
 /// The last record of a page; the next one begins behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordCursor {
+pub(crate) struct RecordCursor {
     /// When it was written.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// By whom.
-    pub writer: String,
+    pub(crate) writer: String,
     /// Its number.
-    pub sequence: i64,
+    pub(crate) sequence: i64,
 }
 
 fn damaged(rule: impl ToString) -> StoreError {
@@ -69,7 +69,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn append(
+    pub(crate) async fn append(
         &self,
         writer: &str,
         records: &[(Record, Timestamp)],
@@ -141,7 +141,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn records(
+    pub(crate) async fn records(
         &self,
         filter: &RecordFilter,
         after: Option<&RecordCursor>,

@@ -18,13 +18,13 @@ const TAKE: &str = "
 
 /// Who carries an intent out, and until when nobody else may.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// One start of an orchestrator.
-    pub owner: String,
+    pub(crate) owner: String,
     /// Now.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
     /// Until when it is theirs.
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
 }
 
 /// Writes the intent of a row beside it, or removes it where the row has none.
@@ -55,7 +55,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn take(&self, sandbox: &SandboxId, lease: &Lease) -> Result<bool, StoreError> {
+    pub(crate) async fn take(&self, sandbox: &SandboxId, lease: &Lease) -> Result<bool, StoreError> {
         let values = params![sandbox.as_str(), lease.owner.as_str(), lease.until, lease.now];
         Ok(self.database.execute(TAKE, values).await? == 1)
     }

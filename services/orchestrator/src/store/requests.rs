@@ -15,24 +15,24 @@ const FORGET: &str = "DELETE FROM request_ids WHERE at < $1";
 
 /// Whose request it is: ids of two principals, or for two RPCs, never meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestKey {
+pub(crate) struct RequestKey {
     /// Who asked.
-    pub principal: String,
+    pub(crate) principal: String,
     /// What.
-    pub rpc: &'static str,
+    pub(crate) rpc: &'static str,
     /// Under which id.
-    pub request: RequestId,
+    pub(crate) request: RequestId,
 }
 
 /// What is remembered of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Memo {
+pub(crate) struct Memo {
     /// The hash of what it asked for. Values of an environment are not in it.
-    pub content: [u8; 32],
+    pub(crate) content: [u8; 32],
     /// The sandbox that it was answered with.
-    pub sandbox: SandboxId,
+    pub(crate) sandbox: SandboxId,
     /// Whether it made it.
-    pub created: bool,
+    pub(crate) created: bool,
 }
 
 fn read(row: &Row) -> Result<Memo, StoreError> {
@@ -82,7 +82,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn remember(
+    pub(crate) async fn remember(
         &self,
         key: &RequestKey,
         memo: &Memo,

@@ -49,17 +49,17 @@ const BATCH: i64 = 1_000;
 
 /// Which sandboxes a caller asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Of this tenant.
-    pub tenant: TenantId,
+    pub(crate) tenant: TenantId,
     /// Of this user.
-    pub user: Option<UserId>,
+    pub(crate) user: Option<UserId>,
     /// Of this conversation.
-    pub conversation: Option<ConversationId>,
+    pub(crate) conversation: Option<ConversationId>,
     /// In one of these phases; empty means all but DELETED.
-    pub phases: Vec<Phase>,
+    pub(crate) phases: Vec<Phase>,
     /// With all of these labels.
-    pub labels: Labels,
+    pub(crate) labels: Labels,
 }
 
 impl Filter {
@@ -79,11 +79,11 @@ impl Filter {
 
 /// The last sandbox of a page; the next one begins behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     /// When it was created.
-    pub created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// Its id, since several may be of one instant.
-    pub sandbox: SandboxId,
+    pub(crate) sandbox: SandboxId,
 }
 
 fn read(row: &Row) -> Result<Sandbox, StoreError> {
@@ -156,7 +156,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn owner(
+    pub(crate) async fn owner(
         &self,
         tenant: &TenantId,
         conversation: &ConversationId,
@@ -173,7 +173,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn live_after(&self, after: Option<&SandboxId>) -> Result<Vec<Sandbox>, StoreError> {
+    pub(crate) async fn live_after(&self, after: Option<&SandboxId>) -> Result<Vec<Sandbox>, StoreError> {
         let after = after.map_or("", SandboxId::as_str);
         let rows = self.database.fetch_all(ALL_LIVE, params![after, BATCH]).await?;
         rows.iter().map(read).collect()
@@ -183,7 +183,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn expired(&self, now: Timestamp) -> Result<Vec<SandboxId>, StoreError> {
+    pub(crate) async fn expired(&self, now: Timestamp) -> Result<Vec<SandboxId>, StoreError> {
         let rows = self.database.fetch_all(EXPIRED, params![now, BATCH]).await?;
         let mut ids = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -198,7 +198,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn list(
+    pub(crate) async fn list(
         &self,
         filter: &Filter,
         after: Option<&Cursor>,

@@ -1,0 +1,175 @@
+//! What the command line takes. Nothing is decided here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Gives every AI-agent conversation its own isolated sandbox, and one gate as the only way in and out.
+#[derive(Debug, Parser)]
+#[command(name = "sandgate", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Where this mesh keeps its state [default: $XDG_DATA_HOME/sandgate or ~/.local/share/sandgate]
+    #[arg(long, global = true, env = "SANDGATE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command in a conversation's sandbox, and keep its files
+    Run(RunArgs),
+    /// Keep the mesh running on this machine for clients
+    Up(MeshArgs),
+    /// Create the data directory, keys and databases, and nothing else
+    Init(InitArgs),
+    /// Print a new secret, fit to be a master key
+    GenSecret,
+    /// List the sandboxes
+    Ls,
+    /// Suspend a conversation's sandbox: sync its files, stop its processes
+    Suspend(ConversationArgs),
+    /// Delete a conversation's sandbox; its files stay in storage
+    Rm(ConversationArgs),
+    /// List, or print, the stored files of a conversation; needs no running sandbox
+    Files(FilesArgs),
+    /// Run one service by itself (see `sandgate orchestrator --help`)
+    #[command(disable_help_flag = true)]
+    Orchestrator(ServiceArgs),
+    /// Run one service by itself (see `sandgate token --help`)
+    #[command(disable_help_flag = true)]
+    Token(ServiceArgs),
+    /// Run one service by itself (see `sandgate auth-gateway --help`)
+    #[command(disable_help_flag = true)]
+    AuthGateway(ServiceArgs),
+    /// Run one service by itself (see `sandgate storage-sync --help`)
+    #[command(disable_help_flag = true)]
+    StorageSync(ServiceArgs),
+    /// The daemon of a sandbox; started by the mesh
+    #[command(hide = true, disable_help_flag = true)]
+    Sandboxd(ServiceArgs),
+}
+
+/// How the mesh of this machine is set up.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct MeshArgs {
+    /// Where clients connect
+    #[arg(long, env = "SANDGATE_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
+    pub(crate) listen: String,
+    /// The gate's policy: which upstreams sandboxes may call [default: none]
+    #[arg(long, env = "SANDGATE_POLICY", value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// The templates that sandboxes are made of [default: one, named `default`]
+    #[arg(long, env = "SANDGATE_TEMPLATES", value_name = "FILE")]
+    pub(crate) templates: Option<PathBuf>,
+    /// A Postgres to keep rows in [default: SQLite files in the data directory]
+    #[arg(long, env = "SANDGATE_DATABASE_URL", value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+    /// Where to send traces, as OTLP over gRPC [default: nowhere]
+    #[arg(long, env = "SANDGATE_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// What is logged, such as info or warn,sandgate_token=debug
+    #[arg(long, env = "SANDGATE_LOG", value_name = "FILTER", default_value = LOG)]
+    pub(crate) log: String,
+}
+
+/// A person at a terminal wants to hear of what goes wrong.
+const LOG: &str = "error";
+
+impl MeshArgs {
+    /// The mesh of one `run`, which listens for nobody else.
+    pub(crate) fn of_run(args: &RunMeshArgs) -> Self {
+        let RunMeshArgs { policy, templates, database_url } = args.clone();
+        Self {
+            listen: String::new(),
+            policy,
+            templates,
+            database_url,
+            otlp_endpoint: None,
+            log: LOG.to_owned(),
+        }
+    }
+}
+
+/// What to initialise.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct InitArgs {
+    /// Also make certificates for services that run as processes of their own, in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) certificates: Option<PathBuf>,
+    /// A Postgres to keep rows in [default: SQLite files in the data directory]
+    #[arg(long, env = "SANDGATE_DATABASE_URL", value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+}
+
+/// What to run where.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The conversation; the same one finds the same files
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) conversation: String,
+    /// The template of a sandbox that this makes
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) template: String,
+    /// An environment variable of the command, NAME=VALUE; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// The working directory of the command
+    #[arg(long, value_name = "DIR", default_value = "/workspace")]
+    pub(crate) cwd: String,
+    /// Kill the command after this long, like 30s or 5m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
+    /// Give the command a terminal
+    #[arg(long, short)]
+    pub(crate) tty: bool,
+    /// Say nothing but what the command says
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// The mesh, where none is running.
+    #[command(flatten)]
+    pub(crate) mesh: RunMeshArgs,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// The mesh that `run` starts for itself where none is running.
+#[derive(Debug, Args, Clone, Default)]
+pub(crate) struct RunMeshArgs {
+    /// The gate's policy: which upstreams sandboxes may call [default: none]
+    #[arg(long, env = "SANDGATE_POLICY", value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// The templates that sandboxes are made of [default: one, named `default`]
+    #[arg(long, env = "SANDGATE_TEMPLATES", value_name = "FILE")]
+    pub(crate) templates: Option<PathBuf>,
+    /// A Postgres to keep rows in [default: SQLite files in the data directory]
+    #[arg(long, env = "SANDGATE_DATABASE_URL", value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+}
+
+/// Which conversation.
+#[derive(Debug, Args)]
+pub(crate) struct ConversationArgs {
+    /// The conversation
+    pub(crate) conversation: String,
+}
+
+/// Which files.
+#[derive(Debug, Args)]
+pub(crate) struct FilesArgs {
+    /// The conversation
+    pub(crate) conversation: String,
+    /// A file to print; without it all are listed
+    pub(crate) path: Option<String>,
+}
+
+/// The arguments of a service, which parses them itself.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// What the service takes.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<std::ffi::OsString>,
+}

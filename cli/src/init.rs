@@ -1,0 +1,88 @@
+//! Creates what a mesh needs before it can start: the master key, the databases, the first API key.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use sandgate_db::DatabaseUrl;
+use sandgate_token::{InitConfig, Initialized};
+use sandgate_types::{Clock as _, SystemClock};
+use secrecy::SecretString;
+
+use crate::args::InitArgs;
+use crate::data_dir::{Claim, DataDir, Lock};
+use crate::report::line;
+
+/// The databases of the services.
+#[derive(Debug, Clone)]
+pub(crate) struct Databases {
+    pub(crate) token: DatabaseUrl,
+    pub(crate) orchestrator: DatabaseUrl,
+    pub(crate) storage: DatabaseUrl,
+}
+
+/// One Postgres with a schema for each service, or a SQLite file for each.
+pub(crate) fn databases(data: &DataDir, url: Option<&str>) -> anyhow::Result<Databases> {
+    match url {
+        Some(url) => {
+            let parsed = DatabaseUrl::parse(&SecretString::from(url.to_owned())).context("read --database-url")?;
+            Ok(Databases { token: parsed.clone(), orchestrator: parsed.clone(), storage: parsed })
+        }
+        None => {
+            let file = |name: &str| DatabaseUrl::sqlite(data.path().join(name));
+            Ok(Databases {
+                token: file("token.db"),
+                orchestrator: file("orchestrator.db"),
+                storage: file("storage-sync.db"),
+            })
+        }
+    }
+}
+
+/// Creates what is missing and leaves what is there. Creates trust on an empty database only.
+pub(crate) async fn init(
+    data: &DataDir,
+    _lock: &Lock,
+    url: Option<&str>,
+    certificates: Option<&Path>,
+) -> anyhow::Result<Initialized> {
+    let databases = databases(data, url)?;
+    let clock = SystemClock;
+    let config = InitConfig {
+        database: databases.token,
+        master_key_file: data.master_key().to_owned(),
+        api_key_file: data.api_key(),
+        certificates: certificates.map(Path::to_owned),
+    };
+    let done = sandgate_token::init(&config, &clock).await.context("set up keys and tokens")?;
+    sandgate_orchestrator::migrate(&databases.orchestrator, clock.now())
+        .await
+        .context("set up the orchestrator's database")?;
+    sandgate_storage_sync::migrate(&databases.storage, &clock).await.context("set up the files' database")?;
+    Ok(done)
+}
+
+/// `sandgate init`.
+pub(crate) async fn command(data: &DataDir, args: &InitArgs) -> anyhow::Result<ExitCode> {
+    let lock = match data.claim()? {
+        Claim::Ours(lock) => lock,
+        Claim::Held { pid } => bail!("{} is in use{}", data.path().display(), held_by(pid)),
+    };
+    let done = init(data, &lock, args.database_url.as_deref(), args.certificates.as_deref()).await?;
+    match done {
+        Initialized::Begun => {
+            line(&format!("sandgate: the first API key is in {}", data.api_key().display()));
+            line(&format!("sandgate: the master key is {}; keep a copy apart from the data", data.master_key().display()));
+            if let Some(folder) = &args.certificates {
+                line(&format!("sandgate: certificates of the services are in {}", folder.display()));
+            }
+        }
+        Initialized::Unchanged => line("sandgate: everything was there already"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Who holds a data directory, in words.
+pub(crate) fn held_by(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" by process {pid}; end it first, or use it: `sandgate run` does"))
+}

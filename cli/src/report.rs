@@ -1,0 +1,99 @@
+//! What `sandgate` says about itself: a few lines on standard error, each with a next step where there is one.
+//!
+//! Standard output belongs to the command that runs in the sandbox.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use sandgate_api::orchestrator::v1 as orchestrator;
+use sandgate_api::sandbox::v1 as sandbox;
+
+/// Where the lines go, and whether any are wanted.
+#[derive(Debug)]
+pub(crate) struct Report {
+    quiet: bool,
+    started: tokio::time::Instant,
+}
+
+impl Report {
+    /// A report that starts counting now.
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self { quiet, started: tokio::time::Instant::now() }
+    }
+
+    /// Says that something did not work. Said even when quiet.
+    pub(crate) fn failure(&self, text: &str) -> ExitCode {
+        line(&format!("sandgate: {text}"));
+        ExitCode::FAILURE
+    }
+
+    /// Says one thing, unless quiet.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.quiet {
+            line(&dim(&format!("sandgate: {text}")));
+        }
+    }
+
+    /// Says which sandbox is used.
+    pub(crate) fn sandbox(&self, conversation: &str, found: &orchestrator::Sandbox, created: bool) {
+        let what = if created { "new sandbox" } else { "sandbox" };
+        let files = if found.workspace_version.is_empty() {
+            "no files yet".to_owned()
+        } else {
+            format!("files of version {}", short(&found.workspace_version))
+        };
+        self.say(&format!(
+            "conversation {conversation}: {what} {}, {files}, ready after {}",
+            short(&found.sandbox_id),
+            crate::run::spoken(self.started.elapsed()),
+        ));
+    }
+
+    /// Says how the command ended, where the files are, and what to try next.
+    pub(crate) fn ended(
+        &self,
+        conversation: &str,
+        ended: &sandbox::ProcessEnded,
+        synced: &sandbox::SyncFilesResponse,
+    ) {
+        let how = match (ended.timed_out, ended.out_of_memory, &ended.how) {
+            (true, _, _) => "killed, since its time was up".to_owned(),
+            (_, true, _) => "killed, since it used more memory than the template allows".to_owned(),
+            (_, _, Some(sandbox::process_ended::How::ExitCode(code))) => format!("exit code {code}"),
+            (_, _, Some(sandbox::process_ended::How::Signal(signal))) => format!("ended by signal {signal}"),
+            (_, _, None) => "ended".to_owned(),
+        };
+        let stored = if synced.version.is_empty() {
+            "no files to store".to_owned()
+        } else {
+            format!("files stored as version {}", short(&synced.version))
+        };
+        self.say(&format!("{how} after {}; {stored}", crate::run::spoken(self.started.elapsed())));
+        if synced.skipped > 0 {
+            self.say(&format!("{} devices, sockets or pipes were left out", synced.skipped));
+        }
+        self.say(&format!("next: `sandgate run --conversation {conversation} -- ls -l` finds these files again"));
+        self.say(&format!("      `sandgate files {conversation}` reads them without a sandbox"));
+        self.say("      `sandgate up` keeps the mesh running for gRPC clients");
+    }
+}
+
+/// The beginning of an id: enough to tell it from others on a screen.
+pub(crate) fn short(id: &str) -> &str {
+    id.get(..9).unwrap_or(id)
+}
+
+/// One line on standard error. A terminal that is gone does not matter to anybody.
+pub(crate) fn line(text: &str) {
+    writeln!(std::io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+/// One line on standard output.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}").context("write to standard output")
+}
+
+fn dim(text: &str) -> String {
+    if std::io::stderr().is_terminal() { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_owned() }
+}

@@ -1,0 +1,128 @@
+//! The orchestrator as a process of its own, with the local backend.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandgate_backend::Backend as _;
+use sandgate_rpc::config::{Loaded, ProcessEnv, Stop, load};
+use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
+use sandgate_types::SystemClock;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Args, Config, Process};
+use crate::link_socket::LinkSocket;
+use crate::local::local_backend;
+use crate::server::{Ports, serve};
+
+const PROCESS: &str = "sandgate-orchestrator";
+/// What the backend's own tasks may take after the last instance has ended.
+const JOIN_LIMIT: Duration = Duration::from_secs(5);
+/// The last spans and metrics may take as long.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs the service until it is told to end.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let loaded = load::<Args>(PROCESS, arguments, &ProcessEnv);
+    let settings = loaded.and_then(|Loaded { args, telemetry }| {
+        let (config, process) = args.try_into().map_err(Stop::from)?;
+        Ok((config, process, telemetry))
+    });
+    let (config, process, telemetry) = match settings {
+        Ok(settings) => settings,
+        Err(stop) => return stop.exit(),
+    };
+    match run(config, process, &telemetry) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Said plainly: telemetry may be what failed. Whoever closed our output still gets the code.
+            drop(writeln!(std::io::stderr(), "{PROCESS}: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(
+    config: Config,
+    process: Process,
+    telemetry: &sandgate_telemetry::Settings,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let telemetry = sandgate_telemetry::init(telemetry)?;
+        let served = run_all(config, process).await;
+        telemetry.flush(FLUSH_LIMIT).await;
+        served
+    })
+}
+
+async fn run_all(config: Config, process: Process) -> anyhow::Result<()> {
+    let Process {
+        listen,
+        certificate,
+        key,
+        roots,
+        token,
+        storage,
+        gate,
+        first_uid,
+        sandboxd,
+        links_socket,
+    } = process;
+    let tls = ServerTls::load(&certificate, &key, &roots)?;
+    let mesh = vec![Listen::tcp(listen, Some(tls)).await?];
+    let target = |authority: &str, service| -> anyhow::Result<Target> {
+        let tls = ClientTls::load(&certificate, &key, &roots, service)?;
+        Ok(Target::tcp(authority, Some(tls)))
+    };
+    let socket = LinkSocket::bind(&links_socket)?;
+    let shutdown = Shutdown::new();
+    let backend_tasks = Shutdown::new();
+    shutdown.spawn("signals", until_told(shutdown.clone()));
+    let backend = local_backend(
+        &config.templates,
+        sandboxd,
+        first_uid,
+        backend_tasks.clone(),
+    )
+    .await?;
+    let linked = Arc::clone(&backend);
+    backend_tasks.spawn(
+        "links",
+        socket.serve(Arc::new(move || linked.links()), backend_tasks.clone()),
+    );
+    let ports = Ports {
+        mesh,
+        backend: Arc::clone(&backend) as Arc<dyn sandgate_backend::Backend>,
+        token: target(&token, Service::Token)?,
+        storage: target(&storage, Service::StorageSync)?,
+        gate: target(&gate, Service::AuthGateway)?,
+    };
+    let served = serve(config, ports, Arc::new(SystemClock), shutdown).await;
+    backend.stop().await;
+    backend_tasks.begin();
+    if !backend_tasks.join(JOIN_LIMIT).await {
+        tracing::warn!("tasks of the backend were left behind");
+    }
+    Ok(served?)
+}
+
+/// Begins the end at the first SIGTERM or Ctrl-C; the second ends the process at once.
+async fn until_told(shutdown: Shutdown) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = shutdown.cancelled() => return,
+    }
+    shutdown.begin();
+}
