@@ -56,7 +56,12 @@ pub(crate) enum Command {
 #[derive(Debug, Args, Clone)]
 pub(crate) struct MeshArgs {
     /// Where clients connect
-    #[arg(long, env = "SANDGATE_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
+    #[arg(
+        long,
+        env = "SANDGATE_LISTEN",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:7070"
+    )]
     pub(crate) listen: String,
     /// The gate's policy: which upstreams sandboxes may call [default: none]
     #[arg(long, env = "SANDGATE_POLICY", value_name = "FILE")]
@@ -81,7 +86,11 @@ const LOG: &str = "error";
 impl MeshArgs {
     /// The mesh of one `run`, which listens for nobody else.
     pub(crate) fn of_run(args: &RunMeshArgs) -> Self {
-        let RunMeshArgs { policy, templates, database_url } = args.clone();
+        let RunMeshArgs {
+            policy,
+            templates,
+            database_url,
+        } = args.clone();
         Self {
             listen: String::new(),
             policy,

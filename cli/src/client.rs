@@ -27,7 +27,9 @@ pub(crate) struct Key {
 
 impl tonic::service::Interceptor for Key {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.bearer.clone());
+        request
+            .metadata_mut()
+            .insert("authorization", self.bearer.clone());
         Ok(request)
     }
 }
@@ -39,13 +41,17 @@ impl Client {
     /// A client of the mesh that published itself, with the key of its data directory.
     pub(crate) fn new(data: &DataDir, published: &Published) -> anyhow::Result<Self> {
         let path = data.api_key();
-        let key = std::fs::read_to_string(&path).with_context(|| format!("read the API key in {}", path.display()))?;
+        let key = std::fs::read_to_string(&path)
+            .with_context(|| format!("read the API key in {}", path.display()))?;
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", key.trim())
             .parse()
             .with_context(|| format!("the API key in {} is not one", path.display()))?;
         bearer.set_sensitive(true);
         let target = Target::unix(published.socket.clone());
-        Ok(Self { channel: Channel::new(target, ChannelOptions::default()), key: Key { bearer } })
+        Ok(Self {
+            channel: Channel::new(target, ChannelOptions::default()),
+            key: Key { bearer },
+        })
     }
 
     /// Creates, finds and ends sandboxes.

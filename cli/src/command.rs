@@ -23,7 +23,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Runs one command and answers its exit code.
 pub(crate) fn run(data_dir: Option<PathBuf>, command: Command) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
@@ -40,7 +43,8 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 async fn dispatch(data_dir: Option<PathBuf>, command: Command) -> anyhow::Result<ExitCode> {
     if matches!(command, Command::GenSecret) {
-        let secret = sandgate_token::gen_secret().map_err(|_| anyhow::anyhow!("the kernel gave no randomness"))?;
+        let secret = sandgate_token::gen_secret()
+            .map_err(|_| anyhow::anyhow!("the kernel gave no randomness"))?;
         print(&secret)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -89,7 +93,12 @@ async fn on_mesh(
 ) -> anyhow::Result<ExitCode> {
     match data.claim()? {
         Claim::Ours(lock) => {
-            let mesh = start(data, &lock, &MeshArgs::of_run(&crate::args::RunMeshArgs::default())).await?;
+            let mesh = start(
+                data,
+                &lock,
+                &MeshArgs::of_run(&crate::args::RunMeshArgs::default()),
+            )
+            .await?;
             let client = Client::new(data, mesh.published())?;
             let code = work(&client).await;
             mesh.end(data, &lock).await?;
@@ -115,9 +124,9 @@ async fn published(data: &DataDir) -> anyhow::Result<Published> {
             }
         }
     };
-    tokio::time::timeout(PUBLISH_LIMIT, look)
-        .await
-        .context("another process holds the data directory and does not serve; end it, or try again")?
+    tokio::time::timeout(PUBLISH_LIMIT, look).await.context(
+        "another process holds the data directory and does not serve; end it, or try again",
+    )?
 }
 
 fn told(status: &Status) -> anyhow::Error {
@@ -126,14 +135,35 @@ fn told(status: &Status) -> anyhow::Error {
 
 async fn ls(client: &Client) -> anyhow::Result<ExitCode> {
     let mut page_token = String::new();
-    print(&format!("{:<24} {:<12} {:<10} {}", "CONVERSATION", "PHASE", "SANDBOX", "FILES"))?;
+    print(&format!(
+        "{:<24} {:<12} {:<10} {}",
+        "CONVERSATION", "PHASE", "SANDBOX", "FILES"
+    ))?;
     loop {
-        let request = orchestrator::ListSandboxesRequest { page_token, ..Default::default() };
-        let page = client.sandboxes().list_sandboxes(request).await.map_err(|status| told(&status))?.into_inner();
+        let request = orchestrator::ListSandboxesRequest {
+            page_token,
+            ..Default::default()
+        };
+        let page = client
+            .sandboxes()
+            .list_sandboxes(request)
+            .await
+            .map_err(|status| told(&status))?
+            .into_inner();
         for sandbox in page.sandboxes {
-            let phase = sandbox.phase().as_str_name().trim_start_matches("PHASE_").to_lowercase();
-            let (id, version) = (short(&sandbox.sandbox_id), short(&sandbox.workspace_version));
-            print(&format!("{:<24} {phase:<12} {id:<10} {version}", sandbox.conversation))?;
+            let phase = sandbox
+                .phase()
+                .as_str_name()
+                .trim_start_matches("PHASE_")
+                .to_lowercase();
+            let (id, version) = (
+                short(&sandbox.sandbox_id),
+                short(&sandbox.workspace_version),
+            );
+            print(&format!(
+                "{:<24} {phase:<12} {id:<10} {version}",
+                sandbox.conversation
+            ))?;
         }
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -143,31 +173,59 @@ async fn ls(client: &Client) -> anyhow::Result<ExitCode> {
 }
 
 async fn find(client: &Client, conversation: &str) -> anyhow::Result<orchestrator::Sandbox> {
-    let request =
-        orchestrator::ListSandboxesRequest { conversation: conversation.to_owned(), ..Default::default() };
-    let page = client.sandboxes().list_sandboxes(request).await.map_err(|status| told(&status))?.into_inner();
-    page.sandboxes
-        .into_iter()
-        .next()
-        .with_context(|| format!("conversation {conversation} has no sandbox; `sandgate ls` lists those that do"))
+    let request = orchestrator::ListSandboxesRequest {
+        conversation: conversation.to_owned(),
+        ..Default::default()
+    };
+    let page = client
+        .sandboxes()
+        .list_sandboxes(request)
+        .await
+        .map_err(|status| told(&status))?
+        .into_inner();
+    page.sandboxes.into_iter().next().with_context(|| {
+        format!("conversation {conversation} has no sandbox; `sandgate ls` lists those that do")
+    })
 }
 
 async fn suspend(client: &Client, args: &ConversationArgs) -> anyhow::Result<ExitCode> {
     let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
     let request = orchestrator::SuspendSandboxRequest { sandbox_id };
-    let answer = client.sandboxes().suspend_sandbox(request).await.map_err(|status| told(&status))?.into_inner();
-    let version = answer.sandbox.map(|sandbox| sandbox.workspace_version).unwrap_or_default();
-    line(&format!("sandgate: suspended; files stored as version {}", short(&version)));
+    let answer = client
+        .sandboxes()
+        .suspend_sandbox(request)
+        .await
+        .map_err(|status| told(&status))?
+        .into_inner();
+    let version = answer
+        .sandbox
+        .map(|sandbox| sandbox.workspace_version)
+        .unwrap_or_default();
+    line(&format!(
+        "sandgate: suspended; files stored as version {}",
+        short(&version)
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
 async fn rm(client: &Client, args: &ConversationArgs) -> anyhow::Result<ExitCode> {
     let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
     let request = orchestrator::DeleteSandboxRequest { sandbox_id };
-    let answer = client.sandboxes().delete_sandbox(request).await.map_err(|status| told(&status))?.into_inner();
+    let answer = client
+        .sandboxes()
+        .delete_sandbox(request)
+        .await
+        .map_err(|status| told(&status))?
+        .into_inner();
     let sandbox = answer.sandbox.unwrap_or_default();
-    line(&format!("sandgate: deleted; its files are still there as version {}", short(&sandbox.workspace_version)));
-    let not_synced = sandbox.ending.map(|ending| ending.not_synced).unwrap_or_default();
+    line(&format!(
+        "sandgate: deleted; its files are still there as version {}",
+        short(&sandbox.workspace_version)
+    ));
+    let not_synced = sandbox
+        .ending
+        .map(|ending| ending.not_synced)
+        .unwrap_or_default();
     if !not_synced.is_empty() {
         line(&format!("sandgate: not stored: {not_synced}"));
     }
@@ -182,8 +240,16 @@ async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<ExitCode> {
     });
     if let Some(path) = &args.path {
         let path = path.trim_start_matches("/workspace/").as_bytes().to_vec();
-        let request = storage::ReadFileRequest { workspace, path, ..Default::default() };
-        let answer = client.workspaces().read_file(request).await.map_err(|status| told(&status))?;
+        let request = storage::ReadFileRequest {
+            workspace,
+            path,
+            ..Default::default()
+        };
+        let answer = client
+            .workspaces()
+            .read_file(request)
+            .await
+            .map_err(|status| told(&status))?;
         let mut pieces = answer.into_inner();
         while let Some(piece) = pieces.message().await.map_err(|status| told(&status))? {
             run::pass_on(std::io::stdout().lock(), &piece.data).map_err(|status| told(&status))?;
@@ -192,10 +258,21 @@ async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<ExitCode> {
     }
     let mut page_token = String::new();
     loop {
-        let request = storage::ListFilesRequest { workspace: workspace.clone(), page_token, ..Default::default() };
-        let page = client.workspaces().list_files(request).await.map_err(|status| told(&status))?.into_inner();
+        let request = storage::ListFilesRequest {
+            workspace: workspace.clone(),
+            page_token,
+            ..Default::default()
+        };
+        let page = client
+            .workspaces()
+            .list_files(request)
+            .await
+            .map_err(|status| told(&status))?
+            .into_inner();
         for entry in page.entries {
-            let path = String::from_utf8_lossy(&entry.path).escape_debug().to_string();
+            let path = String::from_utf8_lossy(&entry.path)
+                .escape_debug()
+                .to_string();
             print(&format!("{:>12}  {path}", entry.size))?;
         }
         page_token = page.next_page_token;

@@ -19,9 +19,16 @@ pub(crate) struct Homes {
 ///
 /// # Errors
 /// When neither an XDG variable nor HOME says where.
-#[expect(clippy::disallowed_methods, reason = "this module is where the environment is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is where the environment is read"
+)]
 pub(crate) fn homes() -> anyhow::Result<Homes> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let home = absolute("HOME");
     let or_home = |variable: &str, below: &str| {
         absolute(variable)

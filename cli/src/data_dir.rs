@@ -7,7 +7,9 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -64,14 +66,24 @@ impl DataDir {
     ///
     /// # Errors
     /// When it belongs to somebody else, others may read it, or a newer program wrote it.
-    pub(crate) fn open(path: &Path, config_home: &Path, runtime_home: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        path: &Path,
+        config_home: &Path,
+        runtime_home: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         make_private(path)?;
-        let path = path.canonicalize().with_context(|| format!("resolve {}", path.display()))?;
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("resolve {}", path.display()))?;
         check_version(&path)?;
         let name = format!("{:016x}", fingerprint(&path));
         let sockets = socket_folder(&path, &name, runtime_home)?;
         let master_key = config_home.join("sandgate").join(format!("{name}.key"));
-        Ok(Self { path, sockets, master_key })
+        Ok(Self {
+            path,
+            sockets,
+            master_key,
+        })
     }
 
     /// The directory.
@@ -125,8 +137,12 @@ impl DataDir {
             }
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut text = String::new();
-                file.take(SMALL_FILE_MAX_BYTES).read_to_string(&mut text).context("read the lock file")?;
-                Ok(Claim::Held { pid: text.trim().parse().ok() })
+                file.take(SMALL_FILE_MAX_BYTES)
+                    .read_to_string(&mut text)
+                    .context("read the lock file")?;
+                Ok(Claim::Held {
+                    pid: text.trim().parse().ok(),
+                })
             }
             Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),
         }
@@ -144,7 +160,9 @@ impl DataDir {
         match File::open(&path) {
             Ok(file) => {
                 let mut text = String::new();
-                file.take(SMALL_FILE_MAX_BYTES).read_to_string(&mut text).context("read mesh.json")?;
+                file.take(SMALL_FILE_MAX_BYTES)
+                    .read_to_string(&mut text)
+                    .context("read mesh.json")?;
                 Ok(serde_json::from_str(&text).ok())
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -155,7 +173,9 @@ impl DataDir {
     /// Takes back what was published.
     pub(crate) fn retract(&self, _lock: &Lock) -> anyhow::Result<()> {
         match fs::remove_file(self.path.join("mesh.json")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove mesh.json"),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("remove mesh.json")
+            }
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -192,10 +212,16 @@ fn check_version(path: &Path) -> anyhow::Result<()> {
                 "{} was written by a newer sandgate (layout {version}, this one knows {LAYOUT_VERSION}); upgrade sandgate, or choose another directory with --data-dir",
                 path.display()
             ),
-            Err(_) => bail!("{} does not hold a number; this is not a data directory of sandgate", file.display()),
+            Err(_) => bail!(
+                "{} does not hold a number; this is not a data directory of sandgate",
+                file.display()
+            ),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let foreign = fs::read_dir(path).with_context(|| format!("list {}", path.display()))?.next().is_some();
+            let foreign = fs::read_dir(path)
+                .with_context(|| format!("list {}", path.display()))?
+                .next()
+                .is_some();
             ensure!(
                 !foreign,
                 "{} is not empty and not a data directory of sandgate; choose another directory with --data-dir",
@@ -214,7 +240,10 @@ fn socket_folder(data: &Path, name: &str, runtime_home: Option<&Path>) -> anyhow
     } else if let Some(home) = runtime_home {
         home.join(format!("sandgate-{name}"))
     } else {
-        PathBuf::from(format!("/tmp/sandgate-{}-{name}", rustix::process::geteuid().as_raw()))
+        PathBuf::from(format!(
+            "/tmp/sandgate-{}-{name}",
+            rustix::process::geteuid().as_raw()
+        ))
     };
     ensure!(
         !folder.is_symlink(),
@@ -229,8 +258,12 @@ fn socket_folder(data: &Path, name: &str, runtime_home: Option<&Path>) -> anyhow
 fn write_whole(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
     let write = || -> std::io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
@@ -243,7 +276,9 @@ fn fingerprint(path: &Path) -> u64 {
     path.as_os_str()
         .as_bytes()
         .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
 }
 
 #[cfg(test)]
@@ -258,8 +293,12 @@ mod tests {
     fn a_second_claim_is_told_who_holds_the_first() {
         let folder = tempfile::tempdir().expect("a folder");
         let data = open(folder.path()).expect("a data directory");
-        let Claim::Ours(_lock) = data.claim().expect("claim") else { panic!("nobody holds it") };
-        let Claim::Held { pid } = data.claim().expect("claim again") else { panic!("it is held") };
+        let Claim::Ours(_lock) = data.claim().expect("claim") else {
+            panic!("nobody holds it")
+        };
+        let Claim::Held { pid } = data.claim().expect("claim again") else {
+            panic!("it is held")
+        };
         assert_eq!(pid, Some(std::process::id()));
     }
 
@@ -269,24 +308,47 @@ mod tests {
         open(folder.path()).expect("a data directory");
         fs::write(folder.path().join("data/version"), "999\n").expect("write");
         let error = open(folder.path()).expect_err("newer").to_string();
-        assert!(error.contains("layout 999") && error.contains("upgrade"), "{error}");
-        assert_eq!(fs::read_to_string(folder.path().join("data/version")).expect("read"), "999\n");
+        assert!(
+            error.contains("layout 999") && error.contains("upgrade"),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read_to_string(folder.path().join("data/version")).expect("read"),
+            "999\n"
+        );
     }
 
     #[test]
     fn a_directory_with_something_else_in_it_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::DirBuilder::new().mode(0o700).create(folder.path().join("data")).expect("make");
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(folder.path().join("data"))
+            .expect("make");
         fs::write(folder.path().join("data/thesis.tex"), "…").expect("write");
-        assert!(open(folder.path()).expect_err("foreign").to_string().contains("--data-dir"));
+        assert!(
+            open(folder.path())
+                .expect_err("foreign")
+                .to_string()
+                .contains("--data-dir")
+        );
     }
 
     #[test]
     fn a_directory_that_others_may_read_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("data")).expect("make");
-        fs::set_permissions(folder.path().join("data"), fs::Permissions::from_mode(0o755)).expect("chmod");
-        assert!(open(folder.path()).expect_err("readable").to_string().contains("chmod 700"));
+        fs::set_permissions(
+            folder.path().join("data"),
+            fs::Permissions::from_mode(0o755),
+        )
+        .expect("chmod");
+        assert!(
+            open(folder.path())
+                .expect_err("readable")
+                .to_string()
+                .contains("chmod 700")
+        );
     }
 
     #[test]
@@ -294,7 +356,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let deep = folder.path().join("x".repeat(100));
         let runtime = folder.path().join("runtime");
-        let data = DataDir::open(&deep, &folder.path().join("config"), Some(&runtime)).expect("a data directory");
+        let data = DataDir::open(&deep, &folder.path().join("config"), Some(&runtime))
+            .expect("a data directory");
         assert!(data.sockets().starts_with(&runtime));
     }
 }

@@ -16,8 +16,13 @@ pub(crate) fn explain(status: &Status) -> String {
                     text.push_str("; ");
                 }
                 // Writing to a String cannot fail.
-                write!(text, "{} {}", printable(&violation.field), printable(&violation.description))
-                    .unwrap_or_default();
+                write!(
+                    text,
+                    "{} {}",
+                    printable(&violation.field),
+                    printable(&violation.description)
+                )
+                .unwrap_or_default();
             }
         }
         Some(_) | None => text.push_str(&printable(status.message())),
@@ -28,7 +33,9 @@ pub(crate) fn explain(status: &Status) -> String {
         Code::Internal | Code::Unknown | Code::DataLoss => {
             Some("this is a bug of sandgate; the log has the rest under the request id")
         }
-        Code::DeadlineExceeded | Code::Cancelled => Some("it took too long; try again, or give it more time"),
+        Code::DeadlineExceeded | Code::Cancelled => {
+            Some("it took too long; try again, or give it more time")
+        }
         Code::Ok
         | Code::InvalidArgument
         | Code::NotFound
@@ -52,7 +59,10 @@ pub(crate) fn explain(status: &Status) -> String {
 fn printable(text: &str) -> String {
     /// Longer messages are cut; ours are a sentence.
     const CHARACTERS_MAX: usize = 500;
-    text.chars().take(CHARACTERS_MAX).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .take(CHARACTERS_MAX)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -69,7 +79,10 @@ mod tests {
         details.add_bad_request_violation("conversation", "must not be empty");
         details.add_bad_request_violation("ttl", "must be at least 1s");
         let status = Status::with_error_details(Code::InvalidArgument, "invalid argument", details);
-        assert_eq!(explain(&status), "conversation must not be empty; ttl must be at least 1s");
+        assert_eq!(
+            explain(&status),
+            "conversation must not be empty; ttl must be at least 1s"
+        );
     }
 
     #[test]

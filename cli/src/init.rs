@@ -25,8 +25,13 @@ pub(crate) struct Databases {
 pub(crate) fn databases(data: &DataDir, url: Option<&str>) -> anyhow::Result<Databases> {
     match url {
         Some(url) => {
-            let parsed = DatabaseUrl::parse(&SecretString::from(url.to_owned())).context("read --database-url")?;
-            Ok(Databases { token: parsed.clone(), orchestrator: parsed.clone(), storage: parsed })
+            let parsed = DatabaseUrl::parse(&SecretString::from(url.to_owned()))
+                .context("read --database-url")?;
+            Ok(Databases {
+                token: parsed.clone(),
+                orchestrator: parsed.clone(),
+                storage: parsed,
+            })
         }
         None => {
             let file = |name: &str| DatabaseUrl::sqlite(data.path().join(name));
@@ -54,11 +59,15 @@ pub(crate) async fn init(
         api_key_file: data.api_key(),
         certificates: certificates.map(Path::to_owned),
     };
-    let done = sandgate_token::init(&config, &clock).await.context("set up keys and tokens")?;
+    let done = sandgate_token::init(&config, &clock)
+        .await
+        .context("set up keys and tokens")?;
     sandgate_orchestrator::migrate(&databases.orchestrator, clock.now())
         .await
         .context("set up the orchestrator's database")?;
-    sandgate_storage_sync::migrate(&databases.storage, &clock).await.context("set up the files' database")?;
+    sandgate_storage_sync::migrate(&databases.storage, &clock)
+        .await
+        .context("set up the files' database")?;
     Ok(done)
 }
 
@@ -68,13 +77,28 @@ pub(crate) async fn command(data: &DataDir, args: &InitArgs) -> anyhow::Result<E
         Claim::Ours(lock) => lock,
         Claim::Held { pid } => bail!("{} is in use{}", data.path().display(), held_by(pid)),
     };
-    let done = init(data, &lock, args.database_url.as_deref(), args.certificates.as_deref()).await?;
+    let done = init(
+        data,
+        &lock,
+        args.database_url.as_deref(),
+        args.certificates.as_deref(),
+    )
+    .await?;
     match done {
         Initialized::Begun => {
-            line(&format!("sandgate: the first API key is in {}", data.api_key().display()));
-            line(&format!("sandgate: the master key is {}; keep a copy apart from the data", data.master_key().display()));
+            line(&format!(
+                "sandgate: the first API key is in {}",
+                data.api_key().display()
+            ));
+            line(&format!(
+                "sandgate: the master key is {}; keep a copy apart from the data",
+                data.master_key().display()
+            ));
             if let Some(folder) = &args.certificates {
-                line(&format!("sandgate: certificates of the services are in {}", folder.display()));
+                line(&format!(
+                    "sandgate: certificates of the services are in {}",
+                    folder.display()
+                ));
             }
         }
         Initialized::Unchanged => line("sandgate: everything was there already"),
@@ -84,5 +108,7 @@ pub(crate) async fn command(data: &DataDir, args: &InitArgs) -> anyhow::Result<E
 
 /// Who holds a data directory, in words.
 pub(crate) fn held_by(pid: Option<u32>) -> String {
-    pid.map_or_else(String::new, |pid| format!(" by process {pid}; end it first, or use it: `sandgate run` does"))
+    pid.map_or_else(String::new, |pid| {
+        format!(" by process {pid}; end it first, or use it: `sandgate run` does")
+    })
 }

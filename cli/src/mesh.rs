@@ -53,14 +53,22 @@ type Failures = Arc<Mutex<Vec<String>>>;
 
 impl Mesh {
     /// Starts everything and waits until clients are served. With `listens`, on the address of `args` too.
-    pub(crate) async fn start(data: &DataDir, lock: &Lock, args: &MeshArgs, listens: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        data: &DataDir,
+        lock: &Lock,
+        args: &MeshArgs,
+        listens: bool,
+    ) -> anyhow::Result<Self> {
         // Bound first: a wrong address fails before anything is started.
         let socket = data.client_socket();
         let mut client = vec![gate::Bound::unix(&socket)?];
         let mut address: Option<SocketAddr> = None;
         if listens {
             let wanted = args.listen.parse().with_context(|| {
-                format!("--listen must be an address and a port, like 127.0.0.1:7070, not {:?}", args.listen)
+                format!(
+                    "--listen must be an address and a port, like 127.0.0.1:7070, not {:?}",
+                    args.listen
+                )
             })?;
             let bound = gate::Bound::tcp(wanted, None).await?;
             address = bound.local_addr();
@@ -75,8 +83,13 @@ impl Mesh {
         let sandboxd = vec![binary.into_os_string(), "sandboxd".into()];
         let backend_tasks = Shutdown::new();
         let templates = &orchestrator_config.templates;
-        let backend =
-            orchestrator::local_backend(templates, sandboxd, orchestrator::FIRST_UID, backend_tasks.clone()).await?;
+        let backend = orchestrator::local_backend(
+            templates,
+            sandboxd,
+            orchestrator::FIRST_UID,
+            backend_tasks.clone(),
+        )
+        .await?;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let failures = Failures::default();
@@ -84,24 +97,42 @@ impl Mesh {
         let (storage_listen, storage_pipe) = memory();
         let (orchestrator_listen, orchestrator_pipe) = memory();
         let (gate_listen, gate_pipe) = memory();
-        let as_service = |pipe: &Memory, service: Service| -> Target { pipe.target(Peer::Service(service)) };
+        let as_service =
+            |pipe: &Memory, service: Service| -> Target { pipe.target(Peer::Service(service)) };
 
-        let mut token_config = token::Config::new(databases.token, SecretFile::from(data.master_key().to_owned()));
+        let mut token_config = token::Config::new(
+            databases.token,
+            SecretFile::from(data.master_key().to_owned()),
+        );
         token_config.gates_end_with_us = true;
         token_config.feed_head_file = Some(data.feed_head());
         token_config.drain_delay = Duration::ZERO;
-        let token_ports = token::Ports { mesh: vec![token_listen] };
+        let token_ports = token::Ports {
+            mesh: vec![token_listen],
+        };
         let token_part = Part::new("token");
         token_part.run(
-            token::serve(token_config, token_ports, Arc::clone(&clock), token_part.shutdown.clone()),
+            token::serve(
+                token_config,
+                token_ports,
+                Arc::clone(&clock),
+                token_part.shutdown.clone(),
+            ),
             &failures,
         );
 
         let storage_config = storage::Config::new(databases.storage, data.path().join("objects"));
-        let storage_ports = storage::Ports { mesh: vec![storage_listen] };
+        let storage_ports = storage::Ports {
+            mesh: vec![storage_listen],
+        };
         let storage_part = Part::new("storage-sync");
         storage_part.run(
-            storage::serve(storage_config, storage_ports, Arc::clone(&clock), storage_part.shutdown.clone()),
+            storage::serve(
+                storage_config,
+                storage_ports,
+                Arc::clone(&clock),
+                storage_part.shutdown.clone(),
+            ),
             &failures,
         );
 
@@ -118,7 +149,12 @@ impl Mesh {
         };
         let gate_part = Part::new("auth-gateway");
         gate_part.run(
-            gate::serve(gate_config, gate_ports, Arc::clone(&clock), gate_part.shutdown.clone()),
+            gate::serve(
+                gate_config,
+                gate_ports,
+                Arc::clone(&clock),
+                gate_part.shutdown.clone(),
+            ),
             &failures,
         );
 
@@ -131,7 +167,12 @@ impl Mesh {
         };
         let orchestrator_part = Part::new("orchestrator");
         orchestrator_part.run(
-            orchestrator::serve(orchestrator_config, orchestrator_ports, clock, orchestrator_part.shutdown.clone()),
+            orchestrator::serve(
+                orchestrator_config,
+                orchestrator_ports,
+                clock,
+                orchestrator_part.shutdown.clone(),
+            ),
             &failures,
         );
 
@@ -141,7 +182,13 @@ impl Mesh {
             address: address.map(|address| address.to_string()),
         };
         let services = vec![orchestrator_part, gate_part, storage_part, token_part];
-        let mesh = Self { published, backend, backend_tasks, services, failures };
+        let mesh = Self {
+            published,
+            backend,
+            backend_tasks,
+            services,
+            failures,
+        };
         let started = mesh.ready(socket).await;
         if started.is_err() {
             mesh.end_all().await;
@@ -193,7 +240,9 @@ impl Mesh {
         let serving = async {
             loop {
                 let channel = Channel::new(Target::unix(socket.clone()), ChannelOptions::default());
-                let watched = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
+                let watched = HealthClient::new(channel)
+                    .watch(HealthCheckRequest::default())
+                    .await;
                 let Ok(answer) = watched else { continue };
                 let mut changes = answer.into_inner();
                 while let Ok(Some(health)) = changes.message().await {
@@ -212,23 +261,36 @@ impl Mesh {
 
     fn why(&self) -> String {
         let failures = self.failures.lock();
-        if failures.is_empty() { "a service ended without a reason".to_owned() } else { failures.join("; ") }
+        if failures.is_empty() {
+            "a service ended without a reason".to_owned()
+        } else {
+            failures.join("; ")
+        }
     }
 }
 
 impl Part {
     fn new(name: &'static str) -> Self {
-        Self { name, shutdown: Shutdown::new(), tasks: Shutdown::new() }
+        Self {
+            name,
+            shutdown: Shutdown::new(),
+            tasks: Shutdown::new(),
+        }
     }
 
-    fn run<E>(&self, serving: impl Future<Output = Result<(), E>> + Send + 'static, failures: &Failures)
-    where
+    fn run<E>(
+        &self,
+        serving: impl Future<Output = Result<(), E>> + Send + 'static,
+        failures: &Failures,
+    ) where
         E: std::error::Error + Send + Sync + 'static,
     {
         let (name, failures, tasks) = (self.name, Arc::clone(failures), self.tasks.clone());
         self.tasks.spawn(name, async move {
             if let Err(error) = serving.await {
-                failures.lock().push(format!("{name}: {:#}", anyhow::Error::from(error)));
+                failures
+                    .lock()
+                    .push(format!("{name}: {:#}", anyhow::Error::from(error)));
             }
             tasks.begin();
         });

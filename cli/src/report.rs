@@ -19,7 +19,10 @@ pub(crate) struct Report {
 impl Report {
     /// A report that starts counting now.
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { quiet, started: tokio::time::Instant::now() }
+        Self {
+            quiet,
+            started: tokio::time::Instant::now(),
+        }
     }
 
     /// Says that something did not work. Said even when quiet.
@@ -60,8 +63,12 @@ impl Report {
         let how = match (ended.timed_out, ended.out_of_memory, &ended.how) {
             (true, _, _) => "killed, since its time was up".to_owned(),
             (_, true, _) => "killed, since it used more memory than the template allows".to_owned(),
-            (_, _, Some(sandbox::process_ended::How::ExitCode(code))) => format!("exit code {code}"),
-            (_, _, Some(sandbox::process_ended::How::Signal(signal))) => format!("ended by signal {signal}"),
+            (_, _, Some(sandbox::process_ended::How::ExitCode(code))) => {
+                format!("exit code {code}")
+            }
+            (_, _, Some(sandbox::process_ended::How::Signal(signal))) => {
+                format!("ended by signal {signal}")
+            }
             (_, _, None) => "ended".to_owned(),
         };
         let stored = if synced.version.is_empty() {
@@ -69,12 +76,22 @@ impl Report {
         } else {
             format!("files stored as version {}", short(&synced.version))
         };
-        self.say(&format!("{how} after {}; {stored}", crate::run::spoken(self.started.elapsed())));
+        self.say(&format!(
+            "{how} after {}; {stored}",
+            crate::run::spoken(self.started.elapsed())
+        ));
         if synced.skipped > 0 {
-            self.say(&format!("{} devices, sockets or pipes were left out", synced.skipped));
+            self.say(&format!(
+                "{} devices, sockets or pipes were left out",
+                synced.skipped
+            ));
         }
-        self.say(&format!("next: `sandgate run --conversation {conversation} -- ls -l` finds these files again"));
-        self.say(&format!("      `sandgate files {conversation}` reads them without a sandbox"));
+        self.say(&format!(
+            "next: `sandgate run --conversation {conversation} -- ls -l` finds these files again"
+        ));
+        self.say(&format!(
+            "      `sandgate files {conversation}` reads them without a sandbox"
+        ));
         self.say("      `sandgate up` keeps the mesh running for gRPC clients");
     }
 }
@@ -95,5 +112,9 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 }
 
 fn dim(text: &str) -> String {
-    if std::io::stderr().is_terminal() { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_owned() }
+    if std::io::stderr().is_terminal() {
+        format!("\u{1b}[2m{text}\u{1b}[0m")
+    } else {
+        text.to_owned()
+    }
 }

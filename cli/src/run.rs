@@ -26,9 +26,21 @@ const STDIN_PIECE_BYTES: usize = 256 * 1024;
 const SANDBOX_ID: &str = "x-sandbox-id";
 
 /// Runs the command and answers its exit code.
-pub(crate) async fn run(client: &Client, args: &RunArgs, report: &Report) -> anyhow::Result<ExitCode> {
-    let timeout = args.timeout.as_deref().map(|text| sandgate_types::parse_duration("--timeout", text)).transpose()?;
-    let environment = args.env.iter().map(|pair| split_pair(pair)).collect::<anyhow::Result<_>>()?;
+pub(crate) async fn run(
+    client: &Client,
+    args: &RunArgs,
+    report: &Report,
+) -> anyhow::Result<ExitCode> {
+    let timeout = args
+        .timeout
+        .as_deref()
+        .map(|text| sandgate_types::parse_duration("--timeout", text))
+        .transpose()?;
+    let environment = args
+        .env
+        .iter()
+        .map(|pair| split_pair(pair))
+        .collect::<anyhow::Result<_>>()?;
     let created = match create(client, args).await {
         Ok(created) => created,
         Err(status) => return Ok(report.failure(&explain(&status))),
@@ -45,7 +57,11 @@ pub(crate) async fn run(client: &Client, args: &RunArgs, report: &Report) -> any
         pty: if args.tty { terminal_size() } else { None },
         timeout: timeout.map(sandgate_api::duration_to),
     };
-    let raw = if args.tty { crate::terminal::Raw::enter() } else { None };
+    let raw = if args.tty {
+        crate::terminal::Raw::enter()
+    } else {
+        None
+    };
     let ended = follow(client, &found.sandbox_id, request).await;
     drop(raw);
     let ended = match ended {
@@ -55,10 +71,17 @@ pub(crate) async fn run(client: &Client, args: &RunArgs, report: &Report) -> any
             return Ok(ExitCode::from(EXIT_NOT_STARTED));
         }
     };
-    match client.files().sync_files(inside(&found.sandbox_id, sandbox::SyncFilesRequest {})?).await {
+    match client
+        .files()
+        .sync_files(inside(&found.sandbox_id, sandbox::SyncFilesRequest {})?)
+        .await
+    {
         Ok(synced) => report.ended(&args.conversation, &ended, &synced.into_inner()),
         Err(status) => {
-            report.failure(&format!("the files could not be stored: {}", explain(&status)));
+            report.failure(&format!(
+                "the files could not be stored: {}",
+                explain(&status)
+            ));
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -69,7 +92,10 @@ fn bytes_none() -> Vec<u8> {
     Vec::new()
 }
 
-async fn create(client: &Client, args: &RunArgs) -> Result<orchestrator::CreateSandboxResponse, Status> {
+async fn create(
+    client: &Client,
+    args: &RunArgs,
+) -> Result<orchestrator::CreateSandboxResponse, Status> {
     let request = orchestrator::CreateSandboxRequest {
         conversation: args.conversation.clone(),
         user: String::new(),
@@ -80,24 +106,50 @@ async fn create(client: &Client, args: &RunArgs) -> Result<orchestrator::CreateS
         environment: std::collections::HashMap::new(),
         operations: None,
         wait: orchestrator::Wait::Ready.into(),
-        request_id: LinkId::random(&mut StdRng::from_os_rng()).as_str().to_owned(),
+        request_id: LinkId::random(&mut StdRng::from_os_rng())
+            .as_str()
+            .to_owned(),
     };
-    let found = client.sandboxes().create_sandbox(request).await?.into_inner();
-    let suspended =
-        found.sandbox.as_ref().is_some_and(|sandbox| sandbox.phase() == orchestrator::Phase::Suspended);
+    let found = client
+        .sandboxes()
+        .create_sandbox(request)
+        .await?
+        .into_inner();
+    let suspended = found
+        .sandbox
+        .as_ref()
+        .is_some_and(|sandbox| sandbox.phase() == orchestrator::Phase::Suspended);
     if !suspended {
         return Ok(found);
     }
-    let sandbox_id = found.sandbox.map(|sandbox| sandbox.sandbox_id).unwrap_or_default();
-    let request = orchestrator::ResumeSandboxRequest { sandbox_id, wait: orchestrator::Wait::Ready.into() };
-    let resumed = client.sandboxes().resume_sandbox(request).await?.into_inner();
-    Ok(orchestrator::CreateSandboxResponse { sandbox: resumed.sandbox, created: false })
+    let sandbox_id = found
+        .sandbox
+        .map(|sandbox| sandbox.sandbox_id)
+        .unwrap_or_default();
+    let request = orchestrator::ResumeSandboxRequest {
+        sandbox_id,
+        wait: orchestrator::Wait::Ready.into(),
+    };
+    let resumed = client
+        .sandboxes()
+        .resume_sandbox(request)
+        .await?
+        .into_inner();
+    Ok(orchestrator::CreateSandboxResponse {
+        sandbox: resumed.sandbox,
+        created: false,
+    })
 }
 
 /// Addresses a call to a sandbox itself.
 fn inside<T>(sandbox_id: &str, message: T) -> anyhow::Result<Request<T>> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert(SANDBOX_ID, sandbox_id.parse().context("the mesh answered a strange sandbox id")?);
+    request.metadata_mut().insert(
+        SANDBOX_ID,
+        sandbox_id
+            .parse()
+            .context("the mesh answered a strange sandbox id")?,
+    );
     Ok(request)
 }
 
@@ -108,7 +160,11 @@ async fn follow(
     request: sandbox::RunProcessRequest,
 ) -> Result<sandbox::ProcessEnded, Status> {
     let broken = |error: anyhow::Error| Status::internal(error.to_string());
-    let mut events = client.processes().run_process(inside(sandbox_id, request).map_err(broken)?).await?.into_inner();
+    let mut events = client
+        .processes()
+        .run_process(inside(sandbox_id, request).map_err(broken)?)
+        .await?
+        .into_inner();
     let mut process_id: Option<String> = None;
     let (input_sender, mut input) = tokio::sync::mpsc::channel::<Vec<u8>>(2);
     read_stdin(input_sender);
@@ -149,13 +205,18 @@ async fn follow(
 }
 
 /// Reads standard input until it ends, on a thread of tokio's that nothing waits for.
-#[expect(clippy::disallowed_methods, reason = "a blocked read of a terminal cannot be joined; it ends with the process")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a blocked read of a terminal cannot be joined; it ends with the process"
+)]
 fn read_stdin(sender: tokio::sync::mpsc::Sender<Vec<u8>>) {
     tokio::spawn(async move {
         let mut stdin = tokio::io::stdin();
         let mut piece = vec![0; STDIN_PIECE_BYTES];
         while let Ok(count) = stdin.read(&mut piece).await {
-            let Some(read) = piece.get(..count).filter(|read| !read.is_empty()) else { return };
+            let Some(read) = piece.get(..count).filter(|read| !read.is_empty()) else {
+                return;
+            };
             if sender.send(read.to_vec()).await.is_err() {
                 return;
             }
@@ -165,16 +226,23 @@ fn read_stdin(sender: tokio::sync::mpsc::Sender<Vec<u8>>) {
 
 /// Writes what a command wrote, as it comes.
 pub(crate) fn pass_on(mut to: impl std::io::Write, data: &[u8]) -> Result<(), Status> {
-    to.write_all(data).and_then(|()| to.flush()).map_err(|error| Status::cancelled(format!("write output: {error}")))
+    to.write_all(data)
+        .and_then(|()| to.flush())
+        .map_err(|error| Status::cancelled(format!("write output: {error}")))
 }
 
 fn terminal_size() -> Option<sandbox::PtySize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdin()).ok()?;
-    Some(sandbox::PtySize { rows: size.ws_row.clamp(1, 1000).into(), columns: size.ws_col.clamp(1, 1000).into() })
+    Some(sandbox::PtySize {
+        rows: size.ws_row.clamp(1, 1000).into(),
+        columns: size.ws_col.clamp(1, 1000).into(),
+    })
 }
 
 fn split_pair(pair: &str) -> anyhow::Result<(String, String)> {
-    let (name, value) = pair.split_once('=').with_context(|| "--env must be NAME=VALUE")?;
+    let (name, value) = pair
+        .split_once('=')
+        .with_context(|| "--env must be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 

@@ -53,8 +53,13 @@ fn greet(data: &DataDir, mesh: &Mesh) -> anyhow::Result<()> {
     let address = mesh.published().address.clone().unwrap_or_default();
     let key = data.api_key();
     let key = key.display();
-    let memory = mesh.bounds().into_iter().find(|bound| bound.resource == "memory");
-    let memory = memory.map(|bound| format!("memory bounded by {}", bound.mechanism)).unwrap_or_default();
+    let memory = mesh
+        .bounds()
+        .into_iter()
+        .find(|bound| bound.resource == "memory");
+    let memory = memory
+        .map(|bound| format!("memory bounded by {}", bound.mechanism))
+        .unwrap_or_default();
     print(&format!("sandgate is up: clients connect to {address}"))?;
     print(&format!("  API key   {key}"))?;
     print(&format!("  data      {}", data.path().display()))?;
@@ -64,7 +69,9 @@ fn greet(data: &DataDir, mesh: &Mesh) -> anyhow::Result<()> {
     let call = format!("grpcurl -plaintext -H \"authorization: Bearer $(cat {key})\"");
     let service = "sandgate.orchestrator.v1.SandboxService";
     print(&format!("  {call} {address} list"))?;
-    print(&format!("  {call} -d '{{\"conversation\":\"demo\",\"requestId\":\"demo-1\"}}' {address} {service}/CreateSandbox"))?;
+    print(&format!(
+        "  {call} -d '{{\"conversation\":\"demo\",\"requestId\":\"demo-1\"}}' {address} {service}/CreateSandbox"
+    ))?;
     print(&format!("  {call} {address} {service}/ListSandboxes"))?;
     print("")?;
     print("Ctrl-C syncs and suspends what runs, and ends.")

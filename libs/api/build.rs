@@ -21,9 +21,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     protos.sort();
 
     let mut compiler = protox::Compiler::new([&root])?;
-    compiler.include_imports(true).include_source_info(true).open_files(&protos)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(&protos)?;
     let encoded = compiler.encode_file_descriptor_set();
-    #[expect(clippy::disallowed_methods, reason = "cargo tells a build script its folder in the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "cargo tells a build script its folder in the environment"
+    )]
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is set by cargo")?);
     fs::write(out.join("descriptors.bin"), &encoded)?;
 
@@ -43,22 +49,32 @@ fn find_protos(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             find_protos(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "proto") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "proto")
+        {
             found.push(path);
         }
     }
     Ok(())
 }
 
-fn prost_types_set(encoded: &[u8]) -> Result<tonic_prost_build::FileDescriptorSet, prost::DecodeError> {
+fn prost_types_set(
+    encoded: &[u8],
+) -> Result<tonic_prost_build::FileDescriptorSet, prost::DecodeError> {
     tonic_prost_build::FileDescriptorSet::decode(encoded)
 }
 
 /// Rust source of a slice of `Method`, one for each RPC of ours.
 fn method_table(pool: &DescriptorPool) -> Result<String, Box<dyn std::error::Error>> {
-    let extension = pool.get_extension_by_name(ACCESS).ok_or("the access option is declared")?;
+    let extension = pool
+        .get_extension_by_name(ACCESS)
+        .ok_or("the access option is declared")?;
     let mut source = String::from("&[\n");
-    for service in pool.services().filter(|service| service.package_name().starts_with("sandgate.")) {
+    for service in pool
+        .services()
+        .filter(|service| service.package_name().starts_with("sandgate."))
+    {
         let described = describe(&service);
         for (method, descriptor) in described.methods().iter().zip(service.methods()) {
             let options = descriptor.options();
@@ -84,7 +100,9 @@ fn method_table(pool: &DescriptorPool) -> Result<String, Box<dyn std::error::Err
 }
 
 fn describe(service: &ServiceDescriptor) -> manual::Service {
-    let mut described = manual::Service::builder().name(service.name()).package(service.package_name());
+    let mut described = manual::Service::builder()
+        .name(service.name())
+        .package(service.package_name());
     for method in service.methods() {
         described = described.method(describe_method(&method));
     }
@@ -111,11 +129,21 @@ fn access_source(access: &DynamicMessage) -> Result<String, Box<dyn std::error::
     let numbers = |field: &str| -> Vec<i32> {
         access
             .get_field_by_name(field)
-            .and_then(|value| value.as_list().map(|list| list.iter().filter_map(Value::as_enum_number).collect()))
+            .and_then(|value| {
+                value
+                    .as_list()
+                    .map(|list| list.iter().filter_map(Value::as_enum_number).collect())
+            })
             .unwrap_or_default()
     };
-    let idempotent = access.get_field_by_name("idempotent").and_then(|value| value.as_bool()).unwrap_or(false);
-    let deadline = access.get_field_by_name("deadline").and_then(|value| value.as_enum_number()).unwrap_or(0);
+    let idempotent = access
+        .get_field_by_name("idempotent")
+        .and_then(|value| value.as_bool())
+        .unwrap_or(false);
+    let deadline = access
+        .get_field_by_name("deadline")
+        .and_then(|value| value.as_enum_number())
+        .unwrap_or(0);
     Ok(format!(
         "Some(Access {{ services: &{:?}, roles: &{:?}, idempotent: {idempotent}, deadline: {deadline} }})",
         numbers("services"),

@@ -1,1 +1,9 @@
-//! Stories across services, on the real binaries.
+//! What the stories share: real binaries on a fresh data directory, real backends, a real Python client.
+//!
+//! Nothing in here stands in for a part of the mesh; what a story asserts, it saw from outside.
+
+pub mod backend;
+pub mod bar;
+pub mod config;
+pub mod mesh;
+pub mod python;

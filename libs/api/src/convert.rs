@@ -9,7 +9,10 @@ const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The wire form of an instant.
 pub fn timestamp_to(at: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: at.as_seconds(), nanos: i32::try_from(at.subsecond_nanos()).unwrap_or(0) }
+    prost_types::Timestamp {
+        seconds: at.as_seconds(),
+        nanos: i32::try_from(at.subsecond_nanos()).unwrap_or(0),
+    }
 }
 
 /// Reads an instant from the request field `field`; whole microseconds are kept.
@@ -20,9 +23,14 @@ pub fn timestamp_from(field: &str, wire: &prost_types::Timestamp) -> Result<Time
     // The range is that of google.protobuf.Timestamp.
     let in_range = (-62_135_596_800..=253_402_300_799).contains(&wire.seconds);
     if !in_range || !(0..1_000_000_000).contains(&wire.nanos) {
-        return Err(Malformed::new(field, "must be an instant of the years 1 to 9999"));
+        return Err(Malformed::new(
+            field,
+            "must be an instant of the years 1 to 9999",
+        ));
     }
-    Ok(Timestamp::from_micros(wire.seconds * 1_000_000 + i64::from(wire.nanos) / 1_000))
+    Ok(Timestamp::from_micros(
+        wire.seconds * 1_000_000 + i64::from(wire.nanos) / 1_000,
+    ))
 }
 
 /// The wire form of a duration.
@@ -62,12 +70,29 @@ mod tests {
     #[test]
     fn negative_and_endless_durations_are_refused_by_field() {
         for wire in [
-            prost_types::Duration { seconds: -1, nanos: 0 },
-            prost_types::Duration { seconds: 0, nanos: -1 },
-            prost_types::Duration { seconds: i64::MAX, nanos: 0 },
-            prost_types::Duration { seconds: 0, nanos: 1_000_000_000 },
+            prost_types::Duration {
+                seconds: -1,
+                nanos: 0,
+            },
+            prost_types::Duration {
+                seconds: 0,
+                nanos: -1,
+            },
+            prost_types::Duration {
+                seconds: i64::MAX,
+                nanos: 0,
+            },
+            prost_types::Duration {
+                seconds: 0,
+                nanos: 1_000_000_000,
+            },
         ] {
-            assert_eq!(duration_from("ttl", &wire).expect_err("out of range").field(), "ttl");
+            assert_eq!(
+                duration_from("ttl", &wire)
+                    .expect_err("out of range")
+                    .field(),
+                "ttl"
+            );
         }
     }
 }

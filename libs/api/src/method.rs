@@ -76,8 +76,15 @@ mod tests {
     fn every_rpc_says_completely_who_may_call_it() {
         assert!(!METHODS.is_empty());
         for method in METHODS {
-            let access = method.access.as_ref().unwrap_or_else(|| panic!("{} has no access option", method.path));
-            assert!(access.is_complete(), "{} has an incomplete access option", method.path);
+            let access = method
+                .access
+                .as_ref()
+                .unwrap_or_else(|| panic!("{} has no access option", method.path));
+            assert!(
+                access.is_complete(),
+                "{} has an incomplete access option",
+                method.path
+            );
         }
     }
 
@@ -86,13 +93,20 @@ mod tests {
         for method in METHODS {
             let access = method.access.as_ref().expect("checked above");
             let administers = access.allows_role(Role::Operator) || access.allows_role(Role::Admin);
-            assert!(!(access.allows_role(Role::Daemon) && administers), "{}", method.path);
+            assert!(
+                !(access.allows_role(Role::Daemon) && administers),
+                "{}",
+                method.path
+            );
         }
     }
 
     #[test]
     fn streams_live_until_somebody_ends_them_or_have_a_long_deadline() {
-        for method in METHODS.iter().filter(|method| method.streams_out || method.streams_in) {
+        for method in METHODS
+            .iter()
+            .filter(|method| method.streams_out || method.streams_in)
+        {
             let deadline = method.access.as_ref().expect("checked above").deadline();
             assert_ne!(deadline, DeadlineClass::Short, "{}", method.path);
         }

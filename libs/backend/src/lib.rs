@@ -8,6 +8,7 @@ mod backend;
 mod local;
 
 pub use backend::{
-    Backend, BackendError, Bound, Capabilities, ClaimRequest, Claimed, InstanceEvent, InstanceState, PoolState,
+    Backend, BackendError, Bound, Capabilities, ClaimRequest, Claimed, InstanceEvent,
+    InstanceState, PoolState,
 };
 pub use local::{Limits, LocalBackend, LocalConfig, LocalTemplate, StartError};

@@ -25,7 +25,8 @@ use self::instance::Instance;
 use self::launcher::Launcher;
 use self::registry::{Registry, Role};
 use crate::{
-    Backend, BackendError, Bound, Capabilities, ClaimRequest, Claimed, InstanceEvent, InstanceState, PoolState,
+    Backend, BackendError, Bound, Capabilities, ClaimRequest, Claimed, InstanceEvent,
+    InstanceState, PoolState,
 };
 
 pub use config::{Limits, LocalConfig, LocalTemplate};
@@ -88,7 +89,10 @@ impl LocalBackend {
         });
         if let Some(template) = backend.config.templates.first() {
             let isolation = |error: BackendError| StartError::Isolation(error.to_string());
-            let trial = backend.launch(template, Role::Spare).await.map_err(isolation)?;
+            let trial = backend
+                .launch(template, Role::Spare)
+                .await
+                .map_err(isolation)?;
             if template.pool_size == 0 {
                 backend.end(&trial).await.map_err(isolation)?;
             }
@@ -112,7 +116,9 @@ impl LocalBackend {
     /// What bounds the sandboxes of the first template, for whoever tells people.
     pub fn bounds(&self) -> Vec<Bound> {
         let first = self.config.templates.first();
-        first.map(|template| self.launcher.bounds(&template.limits)).unwrap_or_default()
+        first
+            .map(|template| self.launcher.bounds(&template.limits))
+            .unwrap_or_default()
     }
 
     /// Makes an instance a pair of links, when somebody takes them.
@@ -126,7 +132,9 @@ impl LocalBackend {
                     tracing::warn!(%error, "the gate does not take links");
                 }
             }
-            Err(error) => tracing::warn!(%error, instance = %instance.id, "an instance could not be linked"),
+            Err(error) => {
+                tracing::warn!(%error, instance = %instance.id, "an instance could not be linked")
+            }
         }
     }
 }
@@ -134,17 +142,32 @@ impl LocalBackend {
 #[async_trait]
 impl Backend for LocalBackend {
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed, BackendError> {
-        let ClaimRequest { template, sandbox, generation } = request;
-        let known = self.config.templates.iter().find(|known| known.name == template);
+        let ClaimRequest {
+            template,
+            sandbox,
+            generation,
+        } = request;
+        let known = self
+            .config
+            .templates
+            .iter()
+            .find(|known| known.name == template);
         let template = known.ok_or(BackendError::UnknownTemplate(template))?;
         let bounds = self.launcher.bounds(&template.limits);
-        let role = Role::Claimed { sandbox, generation };
+        let role = Role::Claimed {
+            sandbox,
+            generation,
+        };
         let (instance, cold) = match self.registry.claim(&template.name, &role) {
             Some(spare) => (spare, false),
             None => (self.launch(template, role).await?, true),
         };
         self.refill.notify_one();
-        Ok(Claimed { instance, cold, bounds })
+        Ok(Claimed {
+            instance,
+            cold,
+            bounds,
+        })
     }
 
     async fn release(&self, instance: &InstanceId) -> Result<(), BackendError> {
@@ -169,7 +192,9 @@ impl Backend for LocalBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { survives_restart: false }
+        Capabilities {
+            survives_restart: false,
+        }
     }
 
     async fn stop(&self) {

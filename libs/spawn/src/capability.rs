@@ -3,8 +3,8 @@
 use std::io;
 
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, CapabilitiesSecureBits, set_capabilities, set_capabilities_secure_bits,
-    set_no_new_privs,
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, set_capabilities,
+    set_capabilities_secure_bits, set_no_new_privs,
 };
 
 /// Capabilities are numbered from 0; the kernel says EINVAL behind its last.
@@ -38,14 +38,21 @@ pub(crate) fn drop_all() -> io::Result<()> {
 
 /// `false` when the kernel has no capability of this number.
 fn drop_from_bounding_set(number: u32) -> io::Result<bool> {
-    #[expect(unsafe_code, reason = "the safe binding knows only the capabilities of its own day")]
+    #[expect(
+        unsafe_code,
+        reason = "the safe binding knows only the capabilities of its own day"
+    )]
     // SAFETY: changes this thread's credentials, touches no memory.
     let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
     if done == 0 {
         return Ok(true);
     }
     let error = io::Error::last_os_error();
-    if error.raw_os_error() == Some(libc::EINVAL) { Ok(false) } else { Err(error) }
+    if error.raw_os_error() == Some(libc::EINVAL) {
+        Ok(false)
+    } else {
+        Err(error)
+    }
 }
 
 /// Leaves the session keyring of whoever started us for an empty one.
@@ -60,5 +67,9 @@ pub(crate) fn fresh_keyring() -> io::Result<()> {
     }
     let error = io::Error::last_os_error();
     // A kernel without keyrings has none to inherit.
-    if error.raw_os_error() == Some(libc::ENOSYS) { Ok(()) } else { Err(error) }
+    if error.raw_os_error() == Some(libc::ENOSYS) {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }

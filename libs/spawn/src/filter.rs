@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-    apply_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter,
 };
 
 macro_rules! calls {
@@ -85,9 +85,19 @@ impl Filter {
     /// Compiles the filter, which allocates, before privileges are given up.
     pub(crate) fn compile() -> io::Result<Self> {
         let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
-        let allow = compile(rules().map_err(failed)?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow, arch)?;
+        let allow = compile(
+            rules().map_err(failed)?,
+            SeccompAction::Errno(libc::EPERM as u32),
+            SeccompAction::Allow,
+            arch,
+        )?;
         let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-        let fall_back = compile(clone3, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32), arch)?;
+        let fall_back = compile(
+            clone3,
+            SeccompAction::Allow,
+            SeccompAction::Errno(libc::ENOSYS as u32),
+            arch,
+        )?;
         Ok(Self(allow, fall_back))
     }
 
@@ -113,10 +123,16 @@ fn compile(
 }
 
 fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        COMMON.iter().chain(OLDER).map(|number| (*number, Vec::new())).collect();
-    let argument = |index, operation, value| SeccompCondition::new(index, SeccompCmpArgLen::Dword, operation, value);
-    let family = |number: libc::c_int| argument(0, SeccompCmpOp::Eq, u64::from(number.unsigned_abs()));
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = COMMON
+        .iter()
+        .chain(OLDER)
+        .map(|number| (*number, Vec::new()))
+        .collect();
+    let argument = |index, operation, value| {
+        SeccompCondition::new(index, SeccompCmpArgLen::Dword, operation, value)
+    };
+    let family =
+        |number: libc::c_int| argument(0, SeccompCmpOp::Eq, u64::from(number.unsigned_abs()));
     rules.insert(
         libc::SYS_socket,
         vec![
@@ -124,7 +140,10 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
             SeccompRule::new(vec![family(libc::AF_INET)?])?,
             SeccompRule::new(vec![family(libc::AF_INET6)?])?,
             // NETLINK_ROUTE is protocol 0.
-            SeccompRule::new(vec![family(libc::AF_NETLINK)?, argument(2, SeccompCmpOp::Eq, 0)?])?,
+            SeccompRule::new(vec![
+                family(libc::AF_NETLINK)?,
+                argument(2, SeccompCmpOp::Eq, 0)?,
+            ])?,
         ],
     );
     let no_namespace = argument(0, SeccompCmpOp::MaskedEq(NAMESPACES), 0)?;
@@ -138,7 +157,11 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
     );
     let mut personalities = Vec::new();
     for value in PERSONALITIES {
-        personalities.push(SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, value)?])?);
+        personalities.push(SeccompRule::new(vec![argument(
+            0,
+            SeccompCmpOp::Eq,
+            value,
+        )?])?);
     }
     rules.insert(libc::SYS_personality, personalities);
     Ok(rules)
@@ -152,10 +175,24 @@ mod tests {
     fn what_changes_the_machine_or_nests_sandboxes_is_not_on_the_list() {
         let rules = rules().expect("rules");
         for call in [
-            libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_unshare, libc::SYS_setns, libc::SYS_bpf,
-            libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_request_key, libc::SYS_io_uring_setup,
-            libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_init_module, libc::SYS_kexec_load,
-            libc::SYS_open_by_handle_at, libc::SYS_mknodat, libc::SYS_fsopen, libc::SYS_move_mount,
+            libc::SYS_mount,
+            libc::SYS_umount2,
+            libc::SYS_pivot_root,
+            libc::SYS_unshare,
+            libc::SYS_setns,
+            libc::SYS_bpf,
+            libc::SYS_keyctl,
+            libc::SYS_add_key,
+            libc::SYS_request_key,
+            libc::SYS_io_uring_setup,
+            libc::SYS_perf_event_open,
+            libc::SYS_userfaultfd,
+            libc::SYS_init_module,
+            libc::SYS_kexec_load,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_mknodat,
+            libc::SYS_fsopen,
+            libc::SYS_move_mount,
         ] {
             assert!(!rules.contains_key(&call), "{call}");
         }

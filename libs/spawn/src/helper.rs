@@ -59,7 +59,13 @@ impl Helper {
     /// # Errors
     /// What the kernel says; then nothing runs.
     pub fn start(self, program: &Program) -> io::Result<Child> {
-        let Self { argv, descriptors, uid, group, pipe_errors } = self;
+        let Self {
+            argv,
+            descriptors,
+            uid,
+            group,
+            pipe_errors,
+        } = self;
         if descriptors.len() > DESCRIPTORS_MAX {
             return Err(io::Error::other("a daemon has at most four descriptors"));
         }
@@ -68,8 +74,16 @@ impl Helper {
         if let Some(name) = words.next() {
             command.arg0(name);
         }
-        command.args(words).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(if pipe_errors { Stdio::piped() } else { Stdio::inherit() });
+        command
+            .args(words)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command.stderr(if pipe_errors {
+            Stdio::piped()
+        } else {
+            Stdio::inherit()
+        });
         if let Some(uid) = uid {
             // Root's supplementary groups are given up by the library when it changes the uid.
             command.uid(uid).gid(uid);
@@ -91,7 +105,11 @@ impl Helper {
     }
 }
 
-fn in_child(mut numbers: [RawFd; DESCRIPTORS_MAX], group: Option<RawFd>, parent: Pid) -> io::Result<()> {
+fn in_child(
+    mut numbers: [RawFd; DESCRIPTORS_MAX],
+    group: Option<RawFd>,
+    parent: Pid,
+) -> io::Result<()> {
     if let Some(group) = group {
         join(group)?;
     }
@@ -105,29 +123,54 @@ fn in_child(mut numbers: [RawFd; DESCRIPTORS_MAX], group: Option<RawFd>, parent:
     for number in numbers.iter_mut().filter(|number| **number >= 0) {
         *number = aside(*number)?;
     }
-    for (index, number) in numbers.iter().enumerate().filter(|(_, number)| **number >= 0) {
+    for (index, number) in numbers
+        .iter()
+        .enumerate()
+        .filter(|(_, number)| **number >= 0)
+    {
         let target = FIRST_DESCRIPTOR + RawFd::try_from(index).unwrap_or(0);
         place(*number, target)?;
     }
     Ok(())
 }
 
-#[expect(unsafe_code, reason = "descriptors are numbers here: their owners are in the parent")]
+#[expect(
+    unsafe_code,
+    reason = "descriptors are numbers here: their owners are in the parent"
+)]
 fn join(group: RawFd) -> io::Result<()> {
     // SAFETY: writes one static byte to a descriptor that the parent keeps open until after exec.
     let written = unsafe { libc::write(group, b"0".as_ptr().cast(), 1) };
-    if written == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if written == 1 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
-#[expect(unsafe_code, reason = "descriptors are numbers here: their owners are in the parent")]
+#[expect(
+    unsafe_code,
+    reason = "descriptors are numbers here: their owners are in the parent"
+)]
 fn aside(number: RawFd) -> io::Result<RawFd> {
     // SAFETY: works on this child's table of descriptors only, and takes a number that is free.
     let free = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, ASIDE) };
-    if free >= 0 { Ok(free) } else { Err(io::Error::last_os_error()) }
+    if free >= 0 {
+        Ok(free)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
-#[expect(unsafe_code, reason = "descriptors are numbers here: their owners are in the parent")]
+#[expect(
+    unsafe_code,
+    reason = "descriptors are numbers here: their owners are in the parent"
+)]
 fn place(from: RawFd, to: RawFd) -> io::Result<()> {
     // SAFETY: works on this child's table of descriptors only, touches no memory.
-    if unsafe { libc::dup2(from, to) } >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::dup2(from, to) } >= 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -23,7 +23,10 @@ pub(crate) fn apply(spec: &Spec) -> io::Result<()> {
         limits.push((Resource::As, bytes));
     }
     for (resource, most) in limits {
-        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
         setrlimit(resource, limit)?;
     }
     Ok(())

@@ -10,7 +10,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change,
+    mount_remount, unmount,
 };
 use rustix::process::{chdir, pivot_root};
 
@@ -21,12 +22,25 @@ const BASE: &str = "/tmp";
 /// Directories of the machine that are shown, read-only.
 const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// What of the machine's `/etc` is shown: what the linker and TLS libraries need, and Debian's links to programs.
-const ETC: [&str; 5] = ["ld.so.cache", "alternatives", "ssl/certs", "ca-certificates", "localtime"];
+const ETC: [&str; 5] = [
+    "ld.so.cache",
+    "alternatives",
+    "ssl/certs",
+    "ca-certificates",
+    "localtime",
+];
 /// Devices without state.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// Files of `/proc` that tell of the machine or change it; hidden where they exist.
 const HIDDEN_FILES: [&str; 8] = [
-    "kcore", "keys", "key-users", "timer_list", "sched_debug", "latency_stats", "kpagecount", "sysrq-trigger",
+    "kcore",
+    "keys",
+    "key-users",
+    "timer_list",
+    "sched_debug",
+    "latency_stats",
+    "kpagecount",
+    "sysrq-trigger",
 ];
 /// Folders of `/proc` of the same kind.
 const HIDDEN_FOLDERS: [&str; 5] = ["acpi", "asound", "scsi", "bus", "irq"];
@@ -45,9 +59,17 @@ const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\n";
 /// Makes the tree and makes it `/`.
 pub(crate) fn enter(spec: &Spec) -> Result<(), SpawnError> {
     let at = |what: &'static str| move |source: io::Error| SpawnError { what, source };
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|error| at("make mounts private")(error.into()))?;
-    tmpfs(Path::new(BASE), MountFlags::NOSUID | MountFlags::NODEV, TREE_OPTIONS).map_err(at("mount the new root"))?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .map_err(|error| at("make mounts private")(error.into()))?;
+    tmpfs(
+        Path::new(BASE),
+        MountFlags::NOSUID | MountFlags::NODEV,
+        TREE_OPTIONS,
+    )
+    .map_err(at("mount the new root"))?;
     chdir(BASE).map_err(|error| at("enter the new root")(error.into()))?;
     fs::create_dir("old").map_err(at("make a place for the old root"))?;
     pivot_root(".", "old").map_err(|error| at("change the root")(error.into()))?;
@@ -57,7 +79,8 @@ pub(crate) fn enter(spec: &Spec) -> Result<(), SpawnError> {
     devices(spec).map_err(at("make /dev"))?;
     proc().map_err(at("mount /proc"))?;
     writable(spec).map_err(at("mount the writable places"))?;
-    unmount("/old", UnmountFlags::DETACH).map_err(|error| at("leave the old root")(error.into()))?;
+    unmount("/old", UnmountFlags::DETACH)
+        .map_err(|error| at("leave the old root")(error.into()))?;
     fs::remove_dir("/old").map_err(at("remove the old root's place"))?;
     read_only("/dev", MountFlags::NOSUID | MountFlags::NOEXEC).map_err(at("close /dev"))?;
     read_only("/", MountFlags::NOSUID | MountFlags::NODEV).map_err(at("close the root"))?;
@@ -70,7 +93,11 @@ fn tmpfs(target: &Path, flags: MountFlags, options: &str) -> io::Result<()> {
 }
 
 fn read_only(target: &str, flags: MountFlags) -> io::Result<()> {
-    Ok(mount_remount(target, flags | MountFlags::RDONLY | MountFlags::BIND, "")?)
+    Ok(mount_remount(
+        target,
+        flags | MountFlags::RDONLY | MountFlags::BIND,
+        "",
+    )?)
 }
 
 /// The machine's programs. Merged-usr systems have links in place of some directories.
@@ -104,9 +131,14 @@ fn etc() -> io::Result<()> {
         fs::write(Path::new("/etc").join(name), content)?;
     }
     for name in ETC {
-        let (source, target) = (Path::new("/old/etc").join(name), Path::new("/etc").join(name));
+        let (source, target) = (
+            Path::new("/old/etc").join(name),
+            Path::new("/etc").join(name),
+        );
         // Links that lead elsewhere are resolved in the old tree.
-        let Ok(resolved) = resolve(&source) else { continue };
+        let Ok(resolved) = resolve(&source) else {
+            continue;
+        };
         let facts = fs::metadata(&resolved)?;
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder)?;
@@ -136,7 +168,11 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
 
 fn devices(spec: &Spec) -> io::Result<()> {
     fs::create_dir("/dev")?;
-    tmpfs(Path::new("/dev"), MountFlags::NOSUID | MountFlags::NOEXEC, TREE_OPTIONS)?;
+    tmpfs(
+        Path::new("/dev"),
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        TREE_OPTIONS,
+    )?;
     for name in DEVICES {
         let target = Path::new("/dev").join(name);
         fs::write(&target, "")?;
@@ -153,7 +189,13 @@ fn devices(spec: &Spec) -> io::Result<()> {
     }
     fs::create_dir("/dev/pts")?;
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount("devpts", "/dev/pts", "devpts", flags, c"newinstance,ptmxmode=0666,mode=620")?;
+    mount(
+        "devpts",
+        "/dev/pts",
+        "devpts",
+        flags,
+        c"newinstance,ptmxmode=0666,mode=620",
+    )?;
     bounded("/dev/shm", spec.shared_memory, 0o1777)
 }
 
@@ -170,7 +212,11 @@ fn proc() -> io::Result<()> {
     for name in HIDDEN_FOLDERS {
         let target = Path::new("/proc").join(name);
         if target.is_dir() {
-            tmpfs(&target, flags | MountFlags::RDONLY, "mode=555,size=4k,nr_inodes=2")?;
+            tmpfs(
+                &target,
+                flags | MountFlags::RDONLY,
+                "mode=555,size=4k,nr_inodes=2",
+            )?;
         }
     }
     mount_bind_recursive("/proc/sys", "/proc/sys")?;
@@ -192,7 +238,11 @@ fn bounded(path: &str, bytes: u64, mode: u32) -> io::Result<()> {
     fs::create_dir(path)?;
     let inodes = (bytes >> 20).max(1) * INODES_PER_MEGABYTE;
     let options = format!("mode={mode:o},size={bytes},nr_inodes={inodes},uid=1000,gid=1000");
-    tmpfs(Path::new(path), MountFlags::NOSUID | MountFlags::NODEV, &options)?;
+    tmpfs(
+        Path::new(path),
+        MountFlags::NOSUID | MountFlags::NODEV,
+        &options,
+    )?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
@@ -215,7 +265,12 @@ fn close(target: &Path) -> io::Result<()> {
     const RDONLY_NOSUID_NODEV: u64 = 0x1 | 0x2 | 0x4;
     const RECURSIVE: libc::c_int = 0x8000;
     let path = std::ffi::CString::new(target.as_os_str().as_encoded_bytes())?;
-    let attributes = Attributes { set: RDONLY_NOSUID_NODEV, clear: 0, propagation: 0, user_namespace: 0 };
+    let attributes = Attributes {
+        set: RDONLY_NOSUID_NODEV,
+        clear: 0,
+        propagation: 0,
+        user_namespace: 0,
+    };
     #[expect(unsafe_code, reason = "no safe binding of mount_setattr")]
     // SAFETY: the path ends with NUL, the structure has the kernel's layout and the size that is given with it;
     // both outlive the call, which keeps no pointer.
@@ -229,5 +284,9 @@ fn close(target: &Path) -> io::Result<()> {
             size_of::<Attributes>(),
         )
     };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -7,7 +7,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// Brings loopback up in the network namespace that we are in.
 pub(crate) fn loopback_up() -> io::Result<()> {
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     #[expect(unsafe_code, reason = "no safe binding of SIOCSIFFLAGS")]
     // SAFETY: all-zero is a valid `ifreq`; the name is shorter than its field and ends with NUL; the kernel
     // reads the structure and keeps no pointer to it.
@@ -16,8 +21,13 @@ pub(crate) fn loopback_up() -> io::Result<()> {
         for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
             *to = libc::c_char::from_ne_bytes([*from]);
         }
-        request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
+        request.ifr_ifru.ifru_flags =
+            libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
         libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)
     };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -47,7 +47,13 @@ impl Command {
     /// # Errors
     /// What the kernel says about the file, the directory or its limits; then nothing runs.
     pub fn start(self) -> io::Result<Pid> {
-        let Self { program, argv, environment, cwd, stdio } = self;
+        let Self {
+            program,
+            argv,
+            environment,
+            cwd,
+            stdio,
+        } = self;
         let mut command = process::Command::new(program);
         let mut arguments = argv.into_iter();
         if let Some(name) = arguments.next() {
@@ -60,7 +66,11 @@ impl Command {
             }
         }
         let terminal = match stdio {
-            Stdio::Pipes { stdin, stdout, stderr } => {
+            Stdio::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => {
                 command.stdin(stdin).stdout(stdout).stderr(stderr);
                 None
             }
@@ -101,8 +111,19 @@ fn in_child(terminal: bool) -> io::Result<()> {
 pub(crate) fn close_the_rest() -> io::Result<()> {
     #[expect(unsafe_code, reason = "no safe binding of close_range")]
     // SAFETY: marks descriptors, touches no memory. A later use of one in this process is unaffected.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Kills every process that we may, but ourselves: in a namespace of its own, all of the sandbox.

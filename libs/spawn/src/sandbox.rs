@@ -65,19 +65,44 @@ pub struct SpawnError {
 impl Spec {
     /// The specification as arguments of a command line.
     pub fn to_arguments(&self) -> Vec<OsString> {
-        let Self { workspace, home, temporary, shared_memory, processes, descriptors, address_space } = self;
-        [workspace, home, temporary, shared_memory, processes, descriptors, &address_space.unwrap_or(0)]
-            .into_iter()
-            .map(|number| OsString::from(number.to_string()))
-            .collect()
+        let Self {
+            workspace,
+            home,
+            temporary,
+            shared_memory,
+            processes,
+            descriptors,
+            address_space,
+        } = self;
+        [
+            workspace,
+            home,
+            temporary,
+            shared_memory,
+            processes,
+            descriptors,
+            &address_space.unwrap_or(0),
+        ]
+        .into_iter()
+        .map(|number| OsString::from(number.to_string()))
+        .collect()
     }
 
     /// Reads what [`Self::to_arguments`] wrote; `None` for anything else.
     pub fn from_arguments(arguments: &[OsString]) -> Option<Self> {
-        let numbers: Vec<u64> =
-            arguments.iter().map(|word| word.to_str()?.parse().ok()).collect::<Option<_>>()?;
-        let [workspace, home, temporary, shared_memory, processes, descriptors, address_space] =
-            <[u64; 7]>::try_from(numbers).ok()?;
+        let numbers: Vec<u64> = arguments
+            .iter()
+            .map(|word| word.to_str()?.parse().ok())
+            .collect::<Option<_>>()?;
+        let [
+            workspace,
+            home,
+            temporary,
+            shared_memory,
+            processes,
+            descriptors,
+            address_space,
+        ] = <[u64; 7]>::try_from(numbers).ok()?;
         Some(Self {
             workspace,
             home,
@@ -97,12 +122,21 @@ impl Spec {
 /// The step that the kernel refused; then there is no sandbox.
 pub fn become_first_process(spec: &Spec, argv: &[OsString]) -> Result<u8, SpawnError> {
     let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
-    let errno = |what: &'static str| move |source: rustix::io::Errno| SpawnError { what, source: source.into() };
+    let errno = |what: &'static str| {
+        move |source: rustix::io::Errno| SpawnError {
+            what,
+            source: source.into(),
+        }
+    };
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(errno("hide from ptrace"))?;
     let filter = Filter::compile().map_err(failed("compile the filter"))?;
-    let binary = open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(errno("open our own binary"))?;
+    let binary = open(
+        "/proc/self/exe",
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(errno("open our own binary"))?;
     let words: Vec<CString> = argv
         .iter()
         .map(|word| CString::new(word.clone().into_vec()))
@@ -122,7 +156,10 @@ pub fn become_first_process(spec: &Spec, argv: &[OsString]) -> Result<u8, SpawnE
 /// New namespaces of every kind, in which we are uid 1000 and nobody else exists.
 fn namespaces() -> Result<(), SpawnError> {
     let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
@@ -130,11 +167,16 @@ fn namespaces() -> Result<(), SpawnError> {
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWCGROUP;
-    #[expect(unsafe_code, reason = "no safe binding of unshare with a user namespace")]
+    #[expect(
+        unsafe_code,
+        reason = "no safe binding of unshare with a user namespace"
+    )]
     // SAFETY: this process has one thread and shares no memory; its file descriptors are not affected.
     let done = unsafe { libc::unshare(flags) };
     if done != 0 {
-        return Err(failed("make namespaces (user namespaces must be allowed for this user)")(io::Error::last_os_error()));
+        return Err(failed(
+            "make namespaces (user namespaces must be allowed for this user)",
+        )(io::Error::last_os_error()));
     }
     // A kernel may have dropped the dumpable flag's owner with the credentials: these files stay ours.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
@@ -148,17 +190,25 @@ fn namespaces() -> Result<(), SpawnError> {
     }
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(|error| failed("hide from ptrace")(error.into()))?;
-    rustix::system::sethostname(b"sandbox").map_err(|error| failed("set the host name")(error.into()))
+    rustix::system::sethostname(b"sandbox")
+        .map_err(|error| failed("set the host name")(error.into()))
 }
 
 /// What the child does; returns only when something failed.
-fn first_process(spec: &Spec, filter: &Filter, binary: BorrowedFd<'_>, words: &[CString]) -> SpawnError {
+fn first_process(
+    spec: &Spec,
+    filter: &Filter,
+    binary: BorrowedFd<'_>,
+    words: &[CString],
+) -> SpawnError {
     let prepared = || -> Result<(), SpawnError> {
         let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(|error| failed("die with our parent")(error.into()))?;
         if !getpid().is_init() {
-            return Err(failed("be the first process")(io::Error::other("another process is")));
+            return Err(failed("be the first process")(io::Error::other(
+                "another process is",
+            )));
         }
         rustix::process::setsid().map_err(|error| failed("start a session")(error.into()))?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -170,7 +220,10 @@ fn first_process(spec: &Spec, filter: &Filter, binary: BorrowedFd<'_>, words: &[
         filter.apply().map_err(failed("apply the filter"))
     };
     match prepared() {
-        Ok(()) => SpawnError { what: "execute the runner", source: execute(binary, words) },
+        Ok(()) => SpawnError {
+            what: "execute the runner",
+            source: execute(binary, words),
+        },
         Err(error) => error,
     }
 }
@@ -182,7 +235,10 @@ fn silence() -> io::Result<()> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     crate::process::close_the_rest()?;
-    #[expect(unsafe_code, reason = "descriptor 3 was given to this process by number")]
+    #[expect(
+        unsafe_code,
+        reason = "descriptor 3 was given to this process by number"
+    )]
     // SAFETY: the caller's contract says that 3 is open; borrowed for one call.
     let socket = unsafe { BorrowedFd::borrow_raw(SOCKET) };
     rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty())?;
@@ -224,7 +280,10 @@ fn fork() -> io::Result<Option<Pid>> {
 fn wait_for(child: Pid) -> io::Result<u8> {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     // The socket belongs to the first process alone: its end must be seen when that one ends.
-    #[expect(unsafe_code, reason = "descriptor 3 was given to this process by number")]
+    #[expect(
+        unsafe_code,
+        reason = "descriptor 3 was given to this process by number"
+    )]
     // SAFETY: nobody else in this process uses the descriptor.
     unsafe {
         libc::close(SOCKET);
@@ -239,7 +298,9 @@ fn wait_for(child: Pid) -> io::Result<u8> {
 }
 
 fn code_of(status: &WaitIdStatus) -> u8 {
-    let code = status.exit_status().unwrap_or(128 + status.terminating_signal().unwrap_or(0));
+    let code = status
+        .exit_status()
+        .unwrap_or(128 + status.terminating_signal().unwrap_or(0));
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
@@ -263,8 +324,14 @@ mod tests {
             descriptors: 6,
             address_space: None,
         };
-        assert_eq!(Spec::from_arguments(&spec.to_arguments()), Some(spec.clone()));
-        let bounded = Spec { address_space: Some(7), ..spec };
+        assert_eq!(
+            Spec::from_arguments(&spec.to_arguments()),
+            Some(spec.clone())
+        );
+        let bounded = Spec {
+            address_space: Some(7),
+            ..spec
+        };
         assert_eq!(Spec::from_arguments(&bounded.to_arguments()), Some(bounded));
         assert_eq!(Spec::from_arguments(&["x".into()]), None);
     }

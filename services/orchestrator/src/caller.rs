@@ -60,9 +60,7 @@ impl Scope {
             (Some(own), None) => Ok(own.clone()),
             (Some(_), Some(_)) => Err(UserError::Scope(ScopeError::MayNotName)),
             (None, Some(named)) => Ok(named),
-            (None, None) => {
-                Err(Malformed::new("user", "must be set by an application key").into())
-            }
+            (None, None) => Err(Malformed::new("user", "must be set by an application key").into()),
         }
     }
 }
@@ -112,8 +110,14 @@ mod tests {
     #[test]
     fn an_application_key_names_a_user_and_must() {
         let scope = Scope::of(&key(None, true)).expect("a scope");
-        assert_eq!(scope.user_of_create(Some(user("ann"))).expect("named"), user("ann"));
-        assert!(matches!(scope.user_of_create(None), Err(UserError::Malformed(_))));
+        assert_eq!(
+            scope.user_of_create(Some(user("ann"))).expect("named"),
+            user("ann")
+        );
+        assert!(matches!(
+            scope.user_of_create(None),
+            Err(UserError::Malformed(_))
+        ));
     }
 
     #[test]
@@ -129,6 +133,9 @@ mod tests {
     #[test]
     fn a_key_without_user_and_right_and_a_service_have_no_scope() {
         assert_eq!(Scope::of(&key(None, false)), Err(ScopeError::NoUser));
-        assert_eq!(Scope::of(&Caller::service(Service::AuthGateway)), Err(ScopeError::NoCaller));
+        assert_eq!(
+            Scope::of(&Caller::service(Service::AuthGateway)),
+            Err(ScopeError::NoCaller)
+        );
     }
 }

@@ -191,7 +191,9 @@ impl TryFrom<Args> for (Config, Process) {
                 .map_err(|malformed| Malformed::new("database_url", malformed.rule()))
         });
         let database = violations.check(database);
-        let templates = match templates.map_or_else(|| Ok(Templates::built_in()), |path| Templates::load(&path)) {
+        let templates = match templates
+            .map_or_else(|| Ok(Templates::built_in()), |path| Templates::load(&path))
+        {
             Ok(templates) => Some(templates),
             Err(wrong) => {
                 wrong.iter().cloned().for_each(|one| violations.push(one));
@@ -199,7 +201,11 @@ impl TryFrom<Args> for (Config, Process) {
             }
         };
         let defaults = Limits::default();
-        let mut between = |key: &str, period: Option<Period>, default: Duration, least: Duration, most: Duration| {
+        let mut between = |key: &str,
+                           period: Option<Period>,
+                           default: Duration,
+                           least: Duration,
+                           most: Duration| {
             let value = period.map_or(default, |period| period.0);
             if !(least..=most).contains(&value) {
                 let rule = format!("must be between {} and {}", Period(least), Period(most));
@@ -210,7 +216,13 @@ impl TryFrom<Args> for (Config, Process) {
         let minutes = |count: u64| Duration::from_secs(count * 60);
         let second = Duration::from_secs(1);
         let limits = Limits {
-            retention: between("retention", retention, defaults.retention, RETENTION_MIN, RETENTION_MAX),
+            retention: between(
+                "retention",
+                retention,
+                defaults.retention,
+                RETENTION_MIN,
+                RETENTION_MAX,
+            ),
             reconcile: between(
                 "reconcile_interval",
                 reconcile_interval,
@@ -218,8 +230,20 @@ impl TryFrom<Args> for (Config, Process) {
                 RECONCILE_MIN,
                 RECONCILE_MAX,
             ),
-            claim: between("claim_limit", claim_limit, defaults.claim, second, minutes(10)),
-            drain: between("drain_limit", drain_limit, defaults.drain, Duration::from_millis(1), minutes(10)),
+            claim: between(
+                "claim_limit",
+                claim_limit,
+                defaults.claim,
+                second,
+                minutes(10),
+            ),
+            drain: between(
+                "drain_limit",
+                drain_limit,
+                defaults.drain,
+                Duration::from_millis(1),
+                minutes(10),
+            ),
             ..defaults
         };
         let first_uid = first_uid.unwrap_or(FIRST_UID);

@@ -91,7 +91,12 @@ impl CreateRequest {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         };
-        for part in [tenant.as_str(), user.as_str(), conversation.as_str(), template.as_str()] {
+        for part in [
+            tenant.as_str(),
+            user.as_str(),
+            conversation.as_str(),
+            template.as_str(),
+        ] {
             text(part);
         }
         text(&format!("{ttl:?} {idle_timeout:?} {}", labels.len()));
@@ -114,7 +119,10 @@ impl CreateRequest {
         let ttl = self.ttl.unwrap_or(template.default_ttl);
         if ttl < Duration::from_secs(1) || ttl > template.max_ttl {
             let most = template.max_ttl.as_secs();
-            return Err(Malformed::new("ttl", format!("must be between 1s and {most}s")));
+            return Err(Malformed::new(
+                "ttl",
+                format!("must be between 1s and {most}s"),
+            ));
         }
         let now = life.clock.now();
         Ok(Sandbox {
@@ -152,7 +160,10 @@ impl CreateRequest {
         if facts.template != self.template {
             return Some("template");
         }
-        if self.idle_timeout.is_some_and(|wished| wished != facts.idle_timeout) {
+        if self
+            .idle_timeout
+            .is_some_and(|wished| wished != facts.idle_timeout)
+        {
             return Some("idle_timeout");
         }
         if self.operations.is_some() && self.operations != facts.operations {
@@ -177,7 +188,10 @@ impl Life {
         let content = request.content();
         let template = self.templates.get(&request.template);
         let template = template.ok_or_else(|| {
-            Malformed::new("template", "must name a template that ListTemplates answers")
+            Malformed::new(
+                "template",
+                "must name a template that ListTemplates answers",
+            )
         })?;
         let row = request.row(self, template)?;
         // In memory before the row is: whoever finds the row may drive it.
@@ -202,7 +216,9 @@ impl Life {
                 let live = self.overlay(live);
                 match live.state.phase {
                     // A suspend passes too, but what it leaves is found then; a delete leaves nothing.
-                    Phase::Deleting | Phase::Finished | Phase::Failed => return Err(CreateError::Ending),
+                    Phase::Deleting | Phase::Finished | Phase::Failed => {
+                        return Err(CreateError::Ending);
+                    }
                     Phase::Claiming
                     | Phase::Attaching
                     | Phase::Hydrating

@@ -37,8 +37,11 @@ pub(crate) fn unknown(id: &SandboxId) -> Fault {
 
 /// The service is up and cannot work yet.
 pub(crate) fn not_ready(missing: &[String]) -> Fault {
-    Fault::unavailable(reason("NOT_READY"), format!("not ready: {}", missing.join("; ")))
-        .retry_after(ENDING)
+    Fault::unavailable(
+        reason("NOT_READY"),
+        format!("not ready: {}", missing.join("; ")),
+    )
+    .retry_after(ENDING)
 }
 
 /// A report of a run that is not the current one.
@@ -47,12 +50,20 @@ pub(crate) fn not_current() -> Fault {
         reason("INSTANCE_NOT_CURRENT"),
         "the instance is not the sandbox's current run",
     )
-    .precondition("GENERATION", "instance", "the token's instance and generation must be the row's")
+    .precondition(
+        "GENERATION",
+        "instance",
+        "the token's instance and generation must be the row's",
+    )
 }
 
 /// The caller's process went on, and ours is ending.
 pub(crate) fn ending() -> Fault {
-    Fault::unavailable(reason("SHUTTING_DOWN"), "the orchestrator is ending; call again").retry_after(ENDING)
+    Fault::unavailable(
+        reason("SHUTTING_DOWN"),
+        "the orchestrator is ending; call again",
+    )
+    .retry_after(ENDING)
 }
 
 /// A gap in a writer's records.
@@ -66,8 +77,11 @@ pub(crate) fn audit_gap(acknowledged: i64) -> Fault {
 
 /// A writer's records are not a chain.
 pub(crate) fn audit_broken(sequence: i64, rule: &str) -> Fault {
-    Fault::failed_precondition(reason("AUDIT_CHAIN_BROKEN"), format!("record {sequence} {rule}"))
-        .meta("sequence", sequence)
+    Fault::failed_precondition(
+        reason("AUDIT_CHAIN_BROKEN"),
+        format!("record {sequence} {rule}"),
+    )
+    .meta("sequence", sequence)
 }
 
 /// A service that writes in another's name.
@@ -88,8 +102,12 @@ pub(crate) fn not_started(sandbox: &Sandbox) -> Option<Fault> {
         sandbox::Reason::NoCapacity => Fault::exhausted(reason("NO_CAPACITY"), message)
             .quota("instances", "the backend has no instance ready")
             .retry_after(CAPACITY),
-        sandbox::Reason::HydrateFailed => Fault::failed_precondition(reason("HYDRATE_FAILED"), message),
-        sandbox::Reason::InstanceLost => Fault::failed_precondition(reason("INSTANCE_LOST"), message),
+        sandbox::Reason::HydrateFailed => {
+            Fault::failed_precondition(reason("HYDRATE_FAILED"), message)
+        }
+        sandbox::Reason::InstanceLost => {
+            Fault::failed_precondition(reason("INSTANCE_LOST"), message)
+        }
         sandbox::Reason::None
         | sandbox::Reason::Requested
         | sandbox::Reason::Expired
@@ -97,7 +115,9 @@ pub(crate) fn not_started(sandbox: &Sandbox) -> Option<Fault> {
         | sandbox::Reason::SessionMax
         | sandbox::Reason::BackendRestarted
         | sandbox::Reason::AttachFailed
-        | sandbox::Reason::CommandEnded => Fault::failed_precondition(reason("ATTACH_FAILED"), message),
+        | sandbox::Reason::CommandEnded => {
+            Fault::failed_precondition(reason("ATTACH_FAILED"), message)
+        }
     };
     Some(fault.about("sandbox", &sandbox.facts.id))
 }
@@ -105,7 +125,11 @@ pub(crate) fn not_started(sandbox: &Sandbox) -> Option<Fault> {
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         if error.is_transient() {
-            Fault::unavailable(reason("STORE_BUSY"), "the database does not answer; call again").retry_after(BUSY)
+            Fault::unavailable(
+                reason("STORE_BUSY"),
+                "the database does not answer; call again",
+            )
+            .retry_after(BUSY)
         } else {
             Fault::internal(error)
         }
@@ -119,13 +143,21 @@ impl From<Refusal> for Fault {
                 reason("SANDBOX_ENDING"),
                 "the sandbox is being suspended or deleted; call again when that is done",
             )
-            .precondition("PHASE", "sandbox", "it must not be on its way to SUSPENDED or DELETED")
+            .precondition(
+                "PHASE",
+                "sandbox",
+                "it must not be on its way to SUSPENDED or DELETED",
+            )
             .retry_after(ENDING),
             Refusal::Ended => Fault::failed_precondition(
                 reason("SANDBOX_ENDED"),
                 "the sandbox has ended; create the conversation's next one",
             )
-            .precondition("PHASE", "sandbox", "it must not be DELETED, FINISHED or FAILED"),
+            .precondition(
+                "PHASE",
+                "sandbox",
+                "it must not be DELETED, FINISHED or FAILED",
+            ),
             Refusal::Late => not_current(),
         }
     }
@@ -138,9 +170,11 @@ pub(crate) fn of_apply(error: ApplyError, id: &SandboxId) -> Fault {
         ApplyError::Other => not_current(),
         ApplyError::Refused(refusal) => refusal.into(),
         ApplyError::Store(error) => error.into(),
-        ApplyError::Contended => {
-            Fault::aborted(reason("CONTENDED"), "the sandbox was changed by others; call again").retry_after(BUSY)
-        }
+        ApplyError::Contended => Fault::aborted(
+            reason("CONTENDED"),
+            "the sandbox was changed by others; call again",
+        )
+        .retry_after(BUSY),
         ApplyError::Ending => ending(),
     }
 }

@@ -66,6 +66,8 @@ impl Services {
     }
 
     fn life(&self) -> Result<&Arc<Life>, Fault> {
-        self.life.get().ok_or_else(|| error::not_ready(&self.readiness.missing()))
+        self.life
+            .get()
+            .ok_or_else(|| error::not_ready(&self.readiness.missing()))
     }
 }

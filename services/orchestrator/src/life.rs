@@ -218,7 +218,11 @@ impl Life {
     }
 
     /// Makes what `event` makes of a sandbox, and answers it.
-    pub(crate) async fn apply(self: &Arc<Self>, id: &SandboxId, event: Event) -> Result<Arc<Sandbox>, ApplyError> {
+    pub(crate) async fn apply(
+        self: &Arc<Self>,
+        id: &SandboxId,
+        event: Event,
+    ) -> Result<Arc<Sandbox>, ApplyError> {
         self.apply_if(id, event, |_| true).await
     }
 
@@ -236,7 +240,8 @@ impl Life {
             if !holds(&current) {
                 return Err(ApplyError::Other);
             }
-            let (state, effects) = lifecycle::step(&current.state, event.clone(), self.clock.now())?;
+            let (state, effects) =
+                lifecycle::step(&current.state, event.clone(), self.clock.now())?;
             if effects.is_empty() {
                 return Ok(current);
             }

@@ -111,7 +111,11 @@ pub(crate) enum Refusal {
 ///
 /// # Errors
 /// [`Refusal`]; nothing changes then.
-pub(crate) fn step(state: &State, event: Event, now: Timestamp) -> Result<(State, Vec<Effect>), Refusal> {
+pub(crate) fn step(
+    state: &State,
+    event: Event,
+    now: Timestamp,
+) -> Result<(State, Vec<Effect>), Refusal> {
     match event {
         Event::Claimed(claim) => claimed(state, claim, now),
         Event::ClaimFailed(message) => claim_failed(state, &message, now),
@@ -199,9 +203,10 @@ fn claim_failed(state: &State, message: &str, now: Timestamp) -> Step {
 
 fn attached(state: &State, hydrates: bool) -> Step {
     match state.phase {
-        Phase::Attaching if hydrates => {
-            Ok((with(state, Phase::Hydrating, Reason::None), vec![Effect::ForgetEnvironment]))
-        }
+        Phase::Attaching if hydrates => Ok((
+            with(state, Phase::Hydrating, Reason::None),
+            vec![Effect::ForgetEnvironment],
+        )),
         Phase::Attaching => Ok(ready(state, None)),
         // The keeper's report overtook Attach's answer.
         Phase::Ready => unchanged(state),
@@ -329,7 +334,10 @@ fn lost(state: &State, now: Timestamp) -> Step {
         return unchanged(state);
     }
     let mut next = state.clone();
-    next.run = Some(Run { gone: true, ..run.clone() });
+    next.run = Some(Run {
+        gone: true,
+        ..run.clone()
+    });
     match state.phase {
         Phase::Attaching | Phase::Hydrating | Phase::Ready => {
             next.phase = Phase::Failed;
@@ -358,7 +366,10 @@ fn backend_restarted(state: &State) -> Step {
     let Some(run) = &state.run else {
         return Err(Refusal::Late);
     };
-    let gone = Some(Run { gone: true, ..run.clone() });
+    let gone = Some(Run {
+        gone: true,
+        ..run.clone()
+    });
     if state.phase == Phase::Ready {
         let next = State {
             run: gone,
@@ -369,7 +380,10 @@ fn backend_restarted(state: &State) -> Step {
         return Ok((next, vec![Effect::Write, Effect::Withdraw, Effect::Drive]));
     }
     if state.intent == Some(Intent::End) {
-        let next = State { run: gone, ..state.clone() };
+        let next = State {
+            run: gone,
+            ..state.clone()
+        };
         return Ok((next, vec![Effect::Write, Effect::Drive]));
     }
     Err(Refusal::Late)

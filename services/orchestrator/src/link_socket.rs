@@ -30,7 +30,8 @@ pub(crate) struct LinkSocket {
 impl LinkSocket {
     /// Binds the socket. The directory must be ours alone, and no other orchestrator may be on it.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
-        let said = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let said =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let folder = path.parent().unwrap_or(Path::new("."));
         let facts = std::fs::symlink_metadata(folder).map_err(said)?;
         let ours = facts.is_dir() && facts.uid() == rustix::process::geteuid().as_raw();
@@ -157,7 +158,11 @@ mod tests {
             let (sender, receiver) = mpsc::channel(1);
             let (serve, _) = StdStream::pair().expect("a pair");
             let (call, _) = StdStream::pair().expect("a pair");
-            let link = InstanceLink { instance: instance(), serve: serve.into(), call: call.into() };
+            let link = InstanceLink {
+                instance: instance(),
+                serve: serve.into(),
+                call: call.into(),
+            };
             sender.try_send(link).expect("room for one");
             // The backend keeps its end for those to come.
             std::mem::forget(sender);

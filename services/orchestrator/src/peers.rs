@@ -106,10 +106,16 @@ impl Probe {
     /// Whether the peer answers; that it is not ready itself is its own to say.
     pub(crate) async fn reach(&self) -> Result<(), String> {
         let request = limited(HealthCheckRequest::default(), PROBE);
-        match self.health.clone().check(request).await.map_err(|status| status.code()) {
-            Err(code @ (Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)) => {
-                Err(format!("does not answer ({code:?}); start it, or see where it listens"))
-            }
+        match self
+            .health
+            .clone()
+            .check(request)
+            .await
+            .map_err(|status| status.code())
+        {
+            Err(code @ (Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)) => Err(
+                format!("does not answer ({code:?}); start it, or see where it listens"),
+            ),
             Ok(_) | Err(_) => Ok(()),
         }
     }
@@ -125,7 +131,11 @@ fn limited<T>(message: T, limit: Duration) -> Request<T> {
     request
 }
 
-fn to_instance<T>(instance: &InstanceId, message: T, limit: Duration) -> Result<Request<T>, PeerError> {
+fn to_instance<T>(
+    instance: &InstanceId,
+    message: T,
+    limit: Duration,
+) -> Result<Request<T>, PeerError> {
     let mut request = limited(message, limit);
     let name: MetadataValue<Ascii> = instance
         .as_str()
@@ -197,8 +207,16 @@ impl Peers {
             session_start: Some(timestamp_to(run.claimed_at)),
             session_max: Some(duration_to(template.session_max)),
         };
-        let answer = self.token.clone().mint_session(limited(request, SHORT)).await;
-        Ok(Session(answer.map_err(|status| PeerError::new(TOKEN, status))?.into_inner()))
+        let answer = self
+            .token
+            .clone()
+            .mint_session(limited(request, SHORT))
+            .await;
+        Ok(Session(
+            answer
+                .map_err(|status| PeerError::new(TOKEN, status))?
+                .into_inner(),
+        ))
     }
 
     /// Asks which version a workspace begins with.
@@ -211,11 +229,17 @@ impl Peers {
                 conversation: facts.conversation.as_str().to_owned(),
             }),
         };
-        let answer = self.storage.clone().get_workspace(limited(request, SHORT)).await;
+        let answer = self
+            .storage
+            .clone()
+            .get_workspace(limited(request, SHORT))
+            .await;
         let storage_pb::GetWorkspaceResponse {
             head,
             chunking_seed,
-        } = answer.map_err(|status| PeerError::new(STORAGE, status))?.into_inner();
+        } = answer
+            .map_err(|status| PeerError::new(STORAGE, status))?
+            .into_inner();
         Ok(Head {
             version: version(STORAGE, &head.map(|head| head.version).unwrap_or_default())?,
             seed: chunking_seed,
@@ -264,7 +288,11 @@ impl Peers {
     }
 
     /// Stops what runs in an instance.
-    pub(crate) async fn drain(&self, instance: &InstanceId, grace: Duration) -> Result<(), PeerError> {
+    pub(crate) async fn drain(
+        &self,
+        instance: &InstanceId,
+        grace: Duration,
+    ) -> Result<(), PeerError> {
         let message = sandbox_pb::DrainRequest {
             grace: Some(duration_to(grace)),
         };
@@ -288,20 +316,32 @@ impl Peers {
         let sandbox_pb::SyncFilesResponse {
             version: stored,
             skipped: _,
-        } = answer.map_err(|status| PeerError::new(KEEPER, status))?.into_inner();
+        } = answer
+            .map_err(|status| PeerError::new(KEEPER, status))?
+            .into_inner();
         version(KEEPER, &stored)
     }
 
     /// Revokes the agent's token of an instance; its daemon may still sync.
-    pub(crate) async fn revoke_agent(&self, sandbox: &Sandbox, instance: &InstanceId) -> Result<(), PeerError> {
-        let scope = token_pb::revocation_target::Scope::AgentOfInstanceId(instance.as_str().to_owned());
+    pub(crate) async fn revoke_agent(
+        &self,
+        sandbox: &Sandbox,
+        instance: &InstanceId,
+    ) -> Result<(), PeerError> {
+        let scope =
+            token_pb::revocation_target::Scope::AgentOfInstanceId(instance.as_str().to_owned());
         self.revoke(sandbox, scope, "the sandbox is ending").await
     }
 
     /// Revokes an instance, for ever.
-    pub(crate) async fn revoke_instance(&self, sandbox: &Sandbox, instance: &InstanceId) -> Result<(), PeerError> {
+    pub(crate) async fn revoke_instance(
+        &self,
+        sandbox: &Sandbox,
+        instance: &InstanceId,
+    ) -> Result<(), PeerError> {
         let scope = token_pb::revocation_target::Scope::InstanceId(instance.as_str().to_owned());
-        self.revoke(sandbox, scope, "the instance is released").await
+        self.revoke(sandbox, scope, "the instance is released")
+            .await
     }
 
     async fn revoke(

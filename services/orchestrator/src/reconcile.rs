@@ -54,8 +54,10 @@ pub(crate) enum Action {
 /// Decides what to do.
 pub(crate) fn plan(rows: &[Known], instances: &[Listed], when: When) -> Vec<Action> {
     let mut actions = Vec::new();
-    let known: HashMap<&SandboxId, &Known> =
-        rows.iter().map(|known| (&known.sandbox.facts.id, known)).collect();
+    let known: HashMap<&SandboxId, &Known> = rows
+        .iter()
+        .map(|known| (&known.sandbox.facts.id, known))
+        .collect();
     let there: HashSet<&InstanceId> = instances.iter().map(|listed| &listed.instance).collect();
     for listed in instances {
         let Some((sandbox, generation)) = &listed.claim else {
@@ -101,7 +103,10 @@ fn is_wanted(sandbox: &Sandbox, instance: &InstanceId, generation: Option<Genera
         None => {
             state.phase == Phase::Ready
                 && generation.is_none_or(|generation| generation == state.generation)
-                && state.run.as_ref().is_some_and(|run| run.instance == *instance)
+                && state
+                    .run
+                    .as_ref()
+                    .is_some_and(|run| run.instance == *instance)
         }
     }
 }
@@ -136,7 +141,10 @@ impl Life {
             let Some(last) = batch.last() else { break };
             after = Some(last.facts.id.clone());
             rows.extend(batch.into_iter().map(|row| {
-                let driven = self.hub.known(&row.facts.id).is_some_and(|cell| cell.is_driven());
+                let driven = self
+                    .hub
+                    .known(&row.facts.id)
+                    .is_some_and(|cell| cell.is_driven());
                 Known {
                     sandbox: self.overlay(row),
                     driven,
@@ -149,7 +157,11 @@ impl Life {
         };
         self.follow_spares(&listed);
         for known in rows.iter().filter(|known| known.driven) {
-            if let Err(error) = self.store.take(&known.sandbox.facts.id, &self.lease()).await {
+            if let Err(error) = self
+                .store
+                .take(&known.sandbox.facts.id, &self.lease())
+                .await
+            {
                 tracing::debug!(%error, "a lease was not renewed");
             }
         }
@@ -174,7 +186,9 @@ impl Life {
 
     async fn act(self: &Arc<Self>, action: Action, rows: &[Known]) {
         let row = |id: &SandboxId| {
-            rows.iter().find(|known| known.sandbox.facts.id == *id).map(|known| Arc::clone(&known.sandbox))
+            rows.iter()
+                .find(|known| known.sandbox.facts.id == *id)
+                .map(|known| Arc::clone(&known.sandbox))
         };
         match action {
             Action::Destroy(instance) => {
@@ -198,7 +212,8 @@ impl Life {
                 self.feed.live(&row);
             }
             Action::Tell(id, event) => {
-                let lost = event == Event::StartAgain && self.lost_environment(&id, row(&id).as_deref());
+                let lost =
+                    event == Event::StartAgain && self.lost_environment(&id, row(&id).as_deref());
                 let event = if lost { Event::EnvironmentLost } else { event };
                 tracing::info!(sandbox = %id, ?event, "a row without its instance");
                 if let Err(error) = self.apply(&id, event).await {

@@ -238,13 +238,19 @@ impl State {
 impl Sandbox {
     /// What is shown as its revision: raised at every change, written or not.
     pub(crate) fn revision(&self) -> i64 {
-        self.version.saturating_mul(4).saturating_add(self.state.progress())
+        self.version
+            .saturating_mul(4)
+            .saturating_add(self.state.progress())
     }
 
     /// Whether `instance` in `generation` is its current run.
     pub(crate) fn is_current(&self, instance: &InstanceId, generation: Generation) -> bool {
         self.state.generation == generation
-            && self.state.run.as_ref().is_some_and(|run| run.instance == *instance)
+            && self
+                .state
+                .run
+                .as_ref()
+                .is_some_and(|run| run.instance == *instance)
     }
 }
 

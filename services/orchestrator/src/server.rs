@@ -98,14 +98,24 @@ pub async fn serve(
         tasks: Shutdown::new(),
         halt: Shutdown::new(),
     };
-    let (life, closing, tasks) = (Arc::clone(&work.life), work.closing.clone(), work.tasks.clone());
+    let (life, closing, tasks) = (
+        Arc::clone(&work.life),
+        work.closing.clone(),
+        work.tasks.clone(),
+    );
     for probe in work.peers.probes() {
         let part = readiness.part(probe.name());
         tasks.spawn("peer", watch_peer(part, probe, tasks.clone()));
     }
     let mut key = [0; 32];
     StdRng::from_os_rng().fill_bytes(&mut key);
-    let services = Services::new(life, readiness.clone(), PageToken::new(&key), closing, tasks.clone());
+    let services = Services::new(
+        life,
+        readiness.clone(),
+        PageToken::new(&key),
+        closing,
+        tasks.clone(),
+    );
     let failure = Arc::new(Mutex::new(None));
     let failed = Arc::clone(&failure);
     tasks.spawn("work", async move {
@@ -117,7 +127,10 @@ pub async fn serve(
     });
     let mut options = ServerOptions::new(readiness);
     options.reflection = reflection;
-    let served = services.serve_on(Server::new(options)).serve(mesh, &tasks).await;
+    let served = services
+        .serve_on(Server::new(options))
+        .serve(mesh, &tasks)
+        .await;
     tasks.begin();
     if !tasks.join(JOIN_LIMIT).await {
         tracing::warn!("tasks were left behind at the end");
@@ -153,7 +166,8 @@ impl Work {
         };
         // What a crash left is found before anything is begun that could be taken for it.
         while !life.reconcile(true).await {
-            self.instances_part.missing("rows and instances could not be compared yet");
+            self.instances_part
+                .missing("rows and instances could not be compared yet");
             if !self.waited(LOOK_AGAIN).await {
                 return Ok(());
             }
@@ -161,7 +175,8 @@ impl Work {
         self.instances_part.ready();
         // Set here alone, once.
         drop(self.life.set(Arc::clone(&life)));
-        self.tasks.spawn("attend", Arc::clone(&life).attend(self.tasks.clone()));
+        self.tasks
+            .spawn("attend", Arc::clone(&life).attend(self.tasks.clone()));
         while self.waited(ASK_AGAIN).await {
             match life.store.ping().await {
                 Ok(()) => self.database_part.ready(),
@@ -198,7 +213,9 @@ impl Work {
             backend: Arc::clone(&self.backend),
             peers: self.peers.clone(),
             clock: Arc::clone(&self.clock),
-            owner: AuditEventId::random(&mut StdRng::from_os_rng()).as_str().to_owned(),
+            owner: AuditEventId::random(&mut StdRng::from_os_rng())
+                .as_str()
+                .to_owned(),
             tasks: self.tasks.clone(),
             halt: self.halt.clone(),
         })

@@ -24,7 +24,11 @@ pub(crate) use sandboxes::{Cursor, Filter};
 pub(crate) static MIGRATIONS: Migrations = Migrations {
     service: "orchestrator",
     steps: &[
-        Migration::same(1, "sandboxes", include_str!("../migrations/0001_sandboxes.sql")),
+        Migration::same(
+            1,
+            "sandboxes",
+            include_str!("../migrations/0001_sandboxes.sql"),
+        ),
         Migration::same(2, "audit", include_str!("../migrations/0002_audit.sql")),
     ],
 };
@@ -124,10 +128,9 @@ impl Store {
             // Another writer, past every lock of ours: its row is found by the next try.
             Err(StoreError::Database(error)) if error.is_unique_violation_on(LIVE_CONVERSATION) => {
                 write.rollback().await?;
-                let live = sandboxes::find_live(&self.database, &facts.tenant, &facts.conversation).await?;
-                return live
-                    .map(Creation::Live)
-                    .ok_or(StoreError::Database(error));
+                let live = sandboxes::find_live(&self.database, &facts.tenant, &facts.conversation)
+                    .await?;
+                return live.map(Creation::Live).ok_or(StoreError::Database(error));
             }
             Err(error) => return Err(error),
         }

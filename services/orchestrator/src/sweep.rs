@@ -79,7 +79,11 @@ impl Life {
                 None => self.feed.remove(&instance),
                 Some(id) => {
                     let lost = self.apply_if(&id, Event::InstanceLost, |sandbox| {
-                        sandbox.state.run.as_ref().is_some_and(|run| run.instance == instance)
+                        sandbox
+                            .state
+                            .run
+                            .as_ref()
+                            .is_some_and(|run| run.instance == instance)
                     });
                     if let Err(error) = lost.await {
                         tracing::debug!(sandbox = %id, %error, "an instance ended that nobody misses");
@@ -105,7 +109,8 @@ impl Life {
         match self.store.expired(now).await {
             Ok(expired) => {
                 for id in expired {
-                    self.end_by_itself(&id, Event::Delete(Reason::Expired)).await;
+                    self.end_by_itself(&id, Event::Delete(Reason::Expired))
+                        .await;
                 }
             }
             Err(error) => tracing::warn!(%error, "expired sandboxes were not looked for"),
@@ -123,7 +128,9 @@ impl Life {
                 let reason = sandbox.state.reason.as_str();
                 tracing::info!(sandbox = %id, reason, "a sandbox ends by itself");
             }
-            Err(error) => tracing::warn!(sandbox = %id, %error, "a sandbox whose time is up was not ended"),
+            Err(error) => {
+                tracing::warn!(sandbox = %id, %error, "a sandbox whose time is up was not ended")
+            }
         }
     }
 
@@ -139,10 +146,15 @@ impl Life {
     /// Notes activity that a gate reports.
     pub(crate) fn active(&self, id: &SandboxId, instance: &InstanceId, at: Timestamp) {
         let runs_in = |sandbox: &Sandbox| {
-            sandbox.state.run.as_ref().is_some_and(|run| run.instance == *instance)
+            sandbox
+                .state
+                .run
+                .as_ref()
+                .is_some_and(|run| run.instance == *instance)
         };
         let cell = self.hub.known(id);
-        if let Some(cell) = cell.filter(|cell| cell.view().is_some_and(|sandbox| runs_in(&sandbox))) {
+        if let Some(cell) = cell.filter(|cell| cell.view().is_some_and(|sandbox| runs_in(&sandbox)))
+        {
             // A gate's clock may run ahead; nobody is active in the future.
             cell.touch(at.min(self.clock.now()));
         }
@@ -154,16 +166,22 @@ impl Life {
             return;
         }
         for (id, cell) in self.hub.all() {
-            let runs = cell.view().is_some_and(|sandbox| match sandbox.state.phase {
-                Phase::Claiming | Phase::Attaching | Phase::Hydrating | Phase::Ready => true,
-                Phase::Suspending
-                | Phase::Suspended
-                | Phase::Deleting
-                | Phase::Deleted
-                | Phase::Finished
-                | Phase::Failed => false,
-            });
-            if runs && let Err(error) = self.apply(&id, Event::Suspend(Reason::BackendRestarted)).await {
+            let runs = cell
+                .view()
+                .is_some_and(|sandbox| match sandbox.state.phase {
+                    Phase::Claiming | Phase::Attaching | Phase::Hydrating | Phase::Ready => true,
+                    Phase::Suspending
+                    | Phase::Suspended
+                    | Phase::Deleting
+                    | Phase::Deleted
+                    | Phase::Finished
+                    | Phase::Failed => false,
+                });
+            if runs
+                && let Err(error) = self
+                    .apply(&id, Event::Suspend(Reason::BackendRestarted))
+                    .await
+            {
                 tracing::warn!(sandbox = %id, %error, "it is not suspended before the end");
             }
         }
@@ -172,11 +190,17 @@ impl Life {
                 let mut views = cell.follow();
                 // The hub keeps the cell, so this ends by the condition alone.
                 let _ended = views
-                    .wait_for(|view| view.as_ref().is_none_or(|sandbox| sandbox.state.intent.is_none()))
+                    .wait_for(|view| {
+                        view.as_ref()
+                            .is_none_or(|sandbox| sandbox.state.intent.is_none())
+                    })
                     .await;
             }
         };
-        if tokio::time::timeout(self.limits.drain, ending).await.is_err() {
+        if tokio::time::timeout(self.limits.drain, ending)
+            .await
+            .is_err()
+        {
             tracing::warn!("not all sandboxes were suspended in time; the next start finishes it");
         }
     }

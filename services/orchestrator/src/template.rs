@@ -110,7 +110,9 @@ impl Templates {
         let facts = std::fs::metadata(path)
             .map_err(|error| refuse(format!("must name a file that can be read: {error}")))?;
         if facts.len() > FILE_MAX_BYTES {
-            return Err(refuse(format!("must name a file of at most {FILE_MAX_BYTES} bytes")));
+            return Err(refuse(format!(
+                "must name a file of at most {FILE_MAX_BYTES} bytes"
+            )));
         }
         let text = std::fs::read_to_string(path)
             .map_err(|error| refuse(format!("must name a file of text: {error}")))?;
@@ -123,7 +125,10 @@ impl Templates {
     /// As [`Templates::load`].
     pub fn parse(text: &str) -> Result<Self, Violations> {
         let file: File = serde_yaml_ng::from_str(text).map_err(|error| {
-            Violations::from(Malformed::new("templates", format!("must be as documented: {error}")))
+            Violations::from(Malformed::new(
+                "templates",
+                format!("must be as documented: {error}"),
+            ))
         })?;
         Self::from_file(file)
     }
@@ -175,16 +180,36 @@ fn check(place: &str, template: &Template, violations: &mut Violations) {
             violations.push(Malformed::new(format!("{place}.{key}"), rule));
         }
     };
-    rule("description", description.len() <= 256, "must have at most 256 bytes".into());
-    rule("pool_size", *pool_size <= POOL_MAX, format!("must be at most {POOL_MAX}"));
-    rule("max_ttl", (second..=TTL_MAX).contains(max_ttl), "must be between 1s and 366 days".into());
+    rule(
+        "description",
+        description.len() <= 256,
+        "must have at most 256 bytes".into(),
+    );
+    rule(
+        "pool_size",
+        *pool_size <= POOL_MAX,
+        format!("must be at most {POOL_MAX}"),
+    );
+    rule(
+        "max_ttl",
+        (second..=TTL_MAX).contains(max_ttl),
+        "must be between 1s and 366 days".into(),
+    );
     rule(
         "default_ttl",
         (second..=*max_ttl).contains(default_ttl),
         "must be between 1s and max_ttl".into(),
     );
-    rule("idle_timeout", *idle_timeout <= TTL_MAX, "must be at most 366 days".into());
-    rule("stop_grace", *stop_grace <= STOP_GRACE_MAX, "must be at most 60s".into());
+    rule(
+        "idle_timeout",
+        *idle_timeout <= TTL_MAX,
+        "must be at most 366 days".into(),
+    );
+    rule(
+        "stop_grace",
+        *stop_grace <= STOP_GRACE_MAX,
+        "must be at most 60s".into(),
+    );
     rule(
         "session_max",
         (second..=SESSION_MAX).contains(session_max),
@@ -198,14 +223,34 @@ fn check(place: &str, template: &Template, violations: &mut Violations) {
     rule(
         "command",
         command.len() <= COMMAND_MAX
-            && command.iter().all(|word| word.len() <= 4096 && !word.contains('\0'))
+            && command
+                .iter()
+                .all(|word| word.len() <= 4096 && !word.contains('\0'))
             && command.first().is_none_or(|program| !program.is_empty()),
-        format!("must be at most {COMMAND_MAX} words of at most 4096 bytes, the first one not empty"),
+        format!(
+            "must be at most {COMMAND_MAX} words of at most 4096 bytes, the first one not empty"
+        ),
     );
-    rule("limits.memory", limits.memory >= ByteSize::mib(16), "must be at least 16MiB".into());
-    rule("limits.disk", limits.disk >= ByteSize::mib(1), "must be at least 1MiB".into());
-    rule("limits.home", limits.home >= ByteSize::mib(1), "must be at least 1MiB".into());
-    rule("limits.tmp", limits.tmp >= ByteSize::mib(1), "must be at least 1MiB".into());
+    rule(
+        "limits.memory",
+        limits.memory >= ByteSize::mib(16),
+        "must be at least 16MiB".into(),
+    );
+    rule(
+        "limits.disk",
+        limits.disk >= ByteSize::mib(1),
+        "must be at least 1MiB".into(),
+    );
+    rule(
+        "limits.home",
+        limits.home >= ByteSize::mib(1),
+        "must be at least 1MiB".into(),
+    );
+    rule(
+        "limits.tmp",
+        limits.tmp >= ByteSize::mib(1),
+        "must be at least 1MiB".into(),
+    );
     rule(
         "limits.processes",
         (8..=65_536).contains(&limits.processes),
@@ -227,7 +272,10 @@ mod tests {
 
     fn refused(text: &str) -> Vec<String> {
         let violations = Templates::parse(text).expect_err(text);
-        violations.iter().map(|one| one.field().to_owned()).collect()
+        violations
+            .iter()
+            .map(|one| one.field().to_owned())
+            .collect()
     }
 
     #[test]
@@ -248,7 +296,13 @@ mod tests {
     fn a_file_may_change_default() {
         let text = "version: 1\ntemplates: [{ name: default, pool_size: 0 }]";
         let templates = Templates::parse(text).expect("valid");
-        assert_eq!(templates.iter().map(|one| one.pool_size).collect::<Vec<_>>(), [0]);
+        assert_eq!(
+            templates
+                .iter()
+                .map(|one| one.pool_size)
+                .collect::<Vec<_>>(),
+            [0]
+        );
     }
 
     #[test]

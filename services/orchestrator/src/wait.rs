@@ -31,11 +31,7 @@ impl Wait {
             | (Self::Ready, Phase::Hydrating) => false,
             (
                 Self::Running | Self::Ready,
-                Phase::Ready
-                | Phase::Suspended
-                | Phase::Deleted
-                | Phase::Finished
-                | Phase::Failed,
+                Phase::Ready | Phase::Suspended | Phase::Deleted | Phase::Finished | Phase::Failed,
             ) => true,
         }
     }

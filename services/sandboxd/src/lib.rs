@@ -8,5 +8,7 @@ mod keeper;
 mod protocol;
 mod role;
 mod runner;
+#[cfg(test)]
+mod tests;
 
 pub use role::main;

@@ -68,7 +68,8 @@ impl Limits {
             shared_memory: SHARED_MEMORY,
             processes: self.processes.into(),
             descriptors: self.descriptors.into(),
-            address_space: supervised.then(|| self.memory.bytes().saturating_mul(ADDRESS_SPACE_FACTOR)),
+            address_space: supervised
+                .then(|| self.memory.bytes().saturating_mul(ADDRESS_SPACE_FACTOR)),
         }
     }
 }

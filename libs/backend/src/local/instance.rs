@@ -57,7 +57,11 @@ impl Instance {
     ///
     /// # Errors
     /// What went wrong, in words; then nothing is left.
-    pub(super) async fn start(launcher: &Arc<Launcher>, id: InstanceId, limits: &Limits) -> Result<Self, String> {
+    pub(super) async fn start(
+        launcher: &Arc<Launcher>,
+        id: InstanceId,
+        limits: &Limits,
+    ) -> Result<Self, String> {
         if limits.memory_bound_hard && launcher.memory == Mechanism::Supervisor {
             let text = "the template wants memory bounded by a control group, and none can be made here: set \
                         memory_bound_hard to false, or run as root";
@@ -71,7 +75,11 @@ impl Instance {
         }
     }
 
-    async fn spawn(launcher: &Arc<Launcher>, id: InstanceId, limits: &Limits) -> Result<Self, String> {
+    async fn spawn(
+        launcher: &Arc<Launcher>,
+        id: InstanceId,
+        limits: &Limits,
+    ) -> Result<Self, String> {
         let in_words = |error: io::Error| error.to_string();
         let slot = launcher.take_slot().ok_or("no uids are left")?;
         let (ours, theirs) = control::pair().map_err(in_words)?;
@@ -81,7 +89,11 @@ impl Instance {
         let mut argv = launcher.argv("sandbox");
         argv.extend(limits.spec(supervised).to_arguments());
         argv.extend(launcher.argv("runner"));
-        let entered = group.as_ref().map(Group::procs).transpose().map_err(in_words)?;
+        let entered = group
+            .as_ref()
+            .map(Group::procs)
+            .transpose()
+            .map_err(in_words)?;
         let sandbox = Helper {
             argv,
             descriptors: vec![runner_end],
@@ -106,7 +118,13 @@ impl Instance {
                 return Err(error.to_string());
             }
         };
-        let processes = Processes { sandbox, keeper, group, slot, launcher: Arc::clone(launcher) };
+        let processes = Processes {
+            sandbox,
+            keeper,
+            group,
+            slot,
+            launcher: Arc::clone(launcher),
+        };
         rustix::io::ioctl_fionbio(&ours, true).map_err(|error| error.to_string())?;
         Ok(Self {
             id,
@@ -119,8 +137,11 @@ impl Instance {
     }
 
     async fn ready(&self) -> Result<(), String> {
-        let hello = ToKeeper::Hello { instance: self.id.clone() };
-        control::send_to_keeper(self.control.get_ref(), &hello).map_err(|error| error.to_string())?;
+        let hello = ToKeeper::Hello {
+            instance: self.id.clone(),
+        };
+        control::send_to_keeper(self.control.get_ref(), &hello)
+            .map_err(|error| error.to_string())?;
         match self.hear().await {
             Ok(Some(FromKeeper::Ready)) => Ok(()),
             Ok(Some(FromKeeper::Failed { message })) => Err(message),
@@ -130,31 +151,60 @@ impl Instance {
     }
 
     async fn hear(&self) -> io::Result<Option<FromKeeper>> {
-        self.control.async_io(Interest::READABLE, |socket| control::receive_from_keeper(socket)).await
+        self.control
+            .async_io(Interest::READABLE, |socket| {
+                control::receive_from_keeper(socket)
+            })
+            .await
     }
 
     /// Ends what did not start, and tells what its first process said, which knows best.
     async fn failed(self, message: String) -> String {
-        let errors = self.processes.lock().as_mut().and_then(|processes| processes.sandbox.stderr.take());
+        let errors = self
+            .processes
+            .lock()
+            .as_mut()
+            .and_then(|processes| processes.sandbox.stderr.take());
         self.end().await;
         let mut said = String::new();
         if let Some(errors) = errors
-            && errors.take(ERRORS_MAX_BYTES).read_to_string(&mut said).is_err()
+            && errors
+                .take(ERRORS_MAX_BYTES)
+                .read_to_string(&mut said)
+                .is_err()
         {
             said.clear();
         }
         let said = said.trim();
-        if said.is_empty() { message } else { said.to_owned() }
+        if said.is_empty() {
+            message
+        } else {
+            said.to_owned()
+        }
     }
 
     /// Makes a new pair of links: the keeper gets its ends, the gate's are answered.
     pub(super) fn new_link(&self) -> io::Result<InstanceLink> {
-        let pair = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let pair = || {
+            socketpair(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                SocketFlags::CLOEXEC,
+                None,
+            )
+        };
         let (serve, serve_keeper) = pair()?;
         let (call, call_keeper) = pair()?;
-        let link = ToKeeper::Link { serve: serve_keeper, call: call_keeper };
+        let link = ToKeeper::Link {
+            serve: serve_keeper,
+            call: call_keeper,
+        };
         control::send_to_keeper(self.control.get_ref(), &link)?;
-        Ok(InstanceLink { instance: self.id.clone(), serve, call })
+        Ok(InstanceLink {
+            instance: self.id.clone(),
+            serve,
+            call,
+        })
     }
 
     /// Waits until it is over, whoever ends it; supervises its memory where nothing else does.
@@ -187,7 +237,9 @@ impl Instance {
         let Some(processes) = taken else {
             // Somebody else does.
             let mut gone = self.gone.subscribe();
-            return tokio::time::timeout(END_LIMIT, gone.wait_for(|gone| *gone)).await.is_ok();
+            return tokio::time::timeout(END_LIMIT, gone.wait_for(|gone| *gone))
+                .await
+                .is_ok();
         };
         match processes.end(self.sandbox).await {
             None => {
@@ -258,7 +310,9 @@ async fn wait(child: &mut Child, limit: Duration) -> bool {
     if matches!(child.try_wait(), Ok(Some(_))) {
         return true;
     }
-    let Some(pid) = pid_of(child) else { return false };
+    let Some(pid) = pid_of(child) else {
+        return false;
+    };
     let ended = async {
         let descriptor = watched(pidfd_open(pid, PidfdFlags::empty())?)?;
         descriptor.readable().await?.retain_ready();

@@ -62,7 +62,10 @@ impl std::fmt::Debug for Job {
 
 impl Launcher {
     pub(super) fn start(config: &LocalConfig) -> Result<Self, StartError> {
-        let binary = config.sandboxd.first().map_or(OsStr::new(""), OsString::as_os_str);
+        let binary = config
+            .sandboxd
+            .first()
+            .map_or(OsStr::new(""), OsString::as_os_str);
         let program = Program::open(Path::new(binary)).map_err(StartError::Binary)?;
         let (jobs, queue) = sync_channel::<Job>(QUEUE);
         let thread = std::thread::Builder::new()
@@ -83,7 +86,10 @@ impl Launcher {
             jobs: Some(jobs),
             thread: Some(thread),
             argv: config.sandboxd.clone(),
-            uids: is_root.then(|| Uids { first: config.first_uid, taken: Mutex::new(vec![false; INSTANCES_MAX]) }),
+            uids: is_root.then(|| Uids {
+                first: config.first_uid,
+                taken: Mutex::new(vec![false; INSTANCES_MAX]),
+            }),
             memory: Mechanism::of_this_machine(),
         })
     }
@@ -100,20 +106,31 @@ impl Launcher {
         let ended = || io::Error::other("the launcher has ended");
         let (answer, answered) = oneshot::channel();
         let jobs = self.jobs.as_ref().ok_or_else(ended)?;
-        jobs.try_send(Job { helper, answer }).map_err(|_| io::Error::other("too many starts at a time"))?;
+        jobs.try_send(Job { helper, answer })
+            .map_err(|_| io::Error::other("too many starts at a time"))?;
         answered.await.map_err(|_| ended())?
     }
 
     /// Takes a place; `None` when all are taken.
     pub(super) fn take_slot(&self) -> Option<Slot> {
         let Some(uids) = &self.uids else {
-            return Some(Slot { index: 0, sandbox: None, keeper: None });
+            return Some(Slot {
+                index: 0,
+                sandbox: None,
+                keeper: None,
+            });
         };
         let mut taken = uids.taken.lock();
         let index = taken.iter().position(|taken| !taken)?;
         *taken.get_mut(index)? = true;
-        let first = uids.first.checked_add(u32::try_from(index).ok()?.checked_mul(2)?)?;
-        Some(Slot { index, sandbox: Some(first), keeper: Some(first.checked_add(1)?) })
+        let first = uids
+            .first
+            .checked_add(u32::try_from(index).ok()?.checked_mul(2)?)?;
+        Some(Slot {
+            index,
+            sandbox: Some(first),
+            keeper: Some(first.checked_add(1)?),
+        })
     }
 
     /// Gives a place back, once nothing runs under its uids any more.
@@ -129,14 +146,26 @@ impl Launcher {
     pub(super) fn bounds(&self, limits: &Limits) -> Vec<Bound> {
         let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         vec![
-            Bound { resource: "processes", limit: limits.processes.into(), mechanism: "rlimit-nproc" },
+            Bound {
+                resource: "processes",
+                limit: limits.processes.into(),
+                mechanism: "rlimit-nproc",
+            },
             Bound {
                 resource: "memory",
                 limit: bytes(self.memory.limit(limits)),
                 mechanism: self.memory.as_str(),
             },
-            Bound { resource: "disk", limit: bytes(limits.disk.bytes()), mechanism: "tmpfs-size" },
-            Bound { resource: "descriptors", limit: limits.descriptors.into(), mechanism: "rlimit-nofile" },
+            Bound {
+                resource: "disk",
+                limit: bytes(limits.disk.bytes()),
+                mechanism: "tmpfs-size",
+            },
+            Bound {
+                resource: "descriptors",
+                limit: limits.descriptors.into(),
+                mechanism: "rlimit-nofile",
+            },
         ]
     }
 }

@@ -66,9 +66,9 @@ impl Mechanism {
     /// The group of an instance, where there is one.
     pub(super) fn group(self, id: &InstanceId, limits: &Limits) -> io::Result<Option<Group>> {
         match self {
-            Self::CgroupV1 | Self::CgroupV2 => {
-                self.make(&format!("sandgate-{id}"), self.limit(limits)).map(Some)
-            }
+            Self::CgroupV1 | Self::CgroupV2 => self
+                .make(&format!("sandgate-{id}"), self.limit(limits))
+                .map(Some),
             Self::Supervisor => Ok(None),
         }
     }
@@ -79,13 +79,19 @@ impl Mechanism {
             Self::CgroupV2 => (V2, "memory.max"),
             Self::Supervisor => return Err(io::ErrorKind::Unsupported.into()),
         };
-        let group = Group { folder: Path::new(root).join(name) };
+        let group = Group {
+            folder: Path::new(root).join(name),
+        };
         fs::create_dir(&group.folder)?;
         let set = || {
             // Not created: a folder of something else has no such file.
             let write = |file: &str, text: &str| {
                 let path = group.folder.join(file);
-                if path.exists() { fs::write(path, text) } else { Err(io::ErrorKind::NotFound.into()) }
+                if path.exists() {
+                    fs::write(path, text)
+                } else {
+                    Err(io::ErrorKind::NotFound.into())
+                }
             };
             write(limit, &bytes.to_string())?;
             group.procs().map(drop)
@@ -101,7 +107,9 @@ impl Mechanism {
 impl Group {
     /// Where a process is entered.
     pub(super) fn procs(&self) -> io::Result<File> {
-        OpenOptions::new().write(true).open(self.folder.join("cgroup.procs"))
+        OpenOptions::new()
+            .write(true)
+            .open(self.folder.join("cgroup.procs"))
     }
 
     /// Removes the group; `false` while a process is in it.
@@ -137,8 +145,12 @@ pub(super) fn supervise(first: Pid, bytes: u64) {
 /// The children of a process; none when it is gone.
 pub(super) fn children(pid: Pid) -> Vec<Pid> {
     let number = pid.as_raw_nonzero();
-    let listed = fs::read_to_string(format!("/proc/{number}/task/{number}/children")).unwrap_or_default();
-    listed.split_whitespace().filter_map(|word| Pid::from_raw(word.parse().ok()?)).collect()
+    let listed =
+        fs::read_to_string(format!("/proc/{number}/task/{number}/children")).unwrap_or_default();
+    listed
+        .split_whitespace()
+        .filter_map(|word| Pid::from_raw(word.parse().ok()?))
+        .collect()
 }
 
 fn descendants(first: Pid) -> Vec<Pid> {

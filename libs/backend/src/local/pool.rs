@@ -7,10 +7,10 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sandgate_types::InstanceId;
 
+use super::LocalBackend;
 use super::config::LocalTemplate;
 use super::instance::Instance;
 use super::registry::Role;
-use super::LocalBackend;
 use crate::{BackendError, InstanceEvent};
 
 /// After a start failed, the pool waits this long; claims try by themselves.
@@ -18,7 +18,11 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 impl LocalBackend {
     /// Starts an instance and waits until it is ready. What fails leaves nothing.
-    pub(super) async fn launch(&self, template: &LocalTemplate, role: Role) -> Result<InstanceId, BackendError> {
+    pub(super) async fn launch(
+        &self,
+        template: &LocalTemplate,
+        role: Role,
+    ) -> Result<InstanceId, BackendError> {
         let id = InstanceId::random(&mut StdRng::from_os_rng());
         self.registry.enter(&id, &template.name, role)?;
         let started = Instance::start(&self.launcher, id.clone(), &template.limits).await;
@@ -36,7 +40,9 @@ impl LocalBackend {
         self.link(&instance);
         self.follow(instance);
         // Nobody may be watching.
-        drop(self.events.send(InstanceEvent::Spare { instance: id.clone() }));
+        drop(self.events.send(InstanceEvent::Spare {
+            instance: id.clone(),
+        }));
         Ok(id)
     }
 
@@ -48,7 +54,9 @@ impl LocalBackend {
             return Err(BackendError::Stuck);
         }
         if self.registry.remove(id) {
-            drop(self.events.send(InstanceEvent::Ended { instance: id.clone() }));
+            drop(self.events.send(InstanceEvent::Ended {
+                instance: id.clone(),
+            }));
             self.refill.notify_one();
         }
         Ok(())

@@ -44,7 +44,12 @@ struct State {
 
 impl Registry {
     /// Enters an instance that is about to be started, so that it is counted and listed from here on.
-    pub(super) fn enter(&self, id: &InstanceId, template: &TemplateName, role: Role) -> Result<(), BackendError> {
+    pub(super) fn enter(
+        &self,
+        id: &InstanceId,
+        template: &TemplateName,
+        role: Role,
+    ) -> Result<(), BackendError> {
         let mut state = self.0.lock();
         if state.closed {
             return Err(BackendError::Unavailable);
@@ -52,7 +57,11 @@ impl Registry {
         if state.entries.len() >= INSTANCES_MAX {
             return Err(BackendError::Full(INSTANCES_MAX));
         }
-        let entry = Entry { template: template.clone(), role, instance: None };
+        let entry = Entry {
+            template: template.clone(),
+            role,
+            instance: None,
+        };
         state.entries.insert(id.clone(), entry);
         Ok(())
     }
@@ -74,7 +83,10 @@ impl Registry {
         if state.closed {
             return None;
         }
-        let spare = state.entries.iter_mut().find(|(_, entry)| entry.is_spare_of(template))?;
+        let spare = state
+            .entries
+            .iter_mut()
+            .find(|(_, entry)| entry.is_spare_of(template))?;
         spare.1.role = role.clone();
         Some(spare.0.clone())
     }
@@ -89,12 +101,22 @@ impl Registry {
 
     /// Those that are ready.
     pub(super) fn ready(&self) -> Vec<Arc<Instance>> {
-        self.0.lock().entries.values().filter_map(|entry| entry.instance.clone()).collect()
+        self.0
+            .lock()
+            .entries
+            .values()
+            .filter_map(|entry| entry.instance.clone())
+            .collect()
     }
 
     /// Spares that are ready.
     pub(super) fn spares(&self, template: &TemplateName) -> usize {
-        self.0.lock().entries.values().filter(|entry| entry.is_spare_of(template)).count()
+        self.0
+            .lock()
+            .entries
+            .values()
+            .filter(|entry| entry.is_spare_of(template))
+            .count()
     }
 
     pub(super) fn list(&self) -> Vec<InstanceState> {
@@ -102,9 +124,16 @@ impl Registry {
         let states = state.entries.iter().map(|(id, entry)| {
             let (sandbox, generation) = match &entry.role {
                 Role::Spare => (None, None),
-                Role::Claimed { sandbox, generation } => (Some(sandbox.clone()), Some(*generation)),
+                Role::Claimed {
+                    sandbox,
+                    generation,
+                } => (Some(sandbox.clone()), Some(*generation)),
             };
-            InstanceState { instance: id.clone(), sandbox, generation }
+            InstanceState {
+                instance: id.clone(),
+                sandbox,
+                generation,
+            }
         });
         states.collect()
     }

@@ -16,24 +16,34 @@ const BATCH_MAX: usize = 1_000;
 /// The longest name of a writer: a service and its start.
 const WRITER_MAX_BYTES: usize = 128;
 
-fn records_from(records: Vec<pb::Record>) -> Result<(String, Vec<(pb::Record, Timestamp)>), Malformed> {
+fn records_from(
+    records: Vec<pb::Record>,
+) -> Result<(String, Vec<(pb::Record, Timestamp)>), Malformed> {
     if records.is_empty() || records.len() > BATCH_MAX {
         let rule = format!("must have 1 to {BATCH_MAX} entries");
         return Err(Malformed::new("records", rule));
     }
-    let writer = records.first().map(|record| record.writer.clone()).unwrap_or_default();
+    let writer = records
+        .first()
+        .map(|record| record.writer.clone())
+        .unwrap_or_default();
     let mut read = Vec::with_capacity(records.len());
     for (index, record) in records.into_iter().enumerate() {
-        let refuse = |field: &str, rule: &str| {
-            Malformed::new(format!("records[{index}].{field}"), rule)
-        };
+        let refuse =
+            |field: &str, rule: &str| Malformed::new(format!("records[{index}].{field}"), rule);
         if record.writer != writer || writer.len() > WRITER_MAX_BYTES {
-            return Err(refuse("writer", "must be one writer's for all records, at most 128 bytes"));
+            return Err(refuse(
+                "writer",
+                "must be one writer's for all records, at most 128 bytes",
+            ));
         }
         if record.sequence < 1 {
             return Err(refuse("sequence", "must be at least 1"));
         }
-        if !matches!(record.decision(), pb::Decision::Allowed | pb::Decision::Refused) {
+        if !matches!(
+            record.decision(),
+            pb::Decision::Allowed | pb::Decision::Refused
+        ) {
             return Err(refuse("decision", "must be ALLOWED or REFUSED"));
         }
         let at = record.at.ok_or_else(|| refuse("at", "must be set"))?;
@@ -45,20 +55,35 @@ fn records_from(records: Vec<pb::Record>) -> Result<(String, Vec<(pb::Record, Ti
         .zip(read.iter().skip(1))
         .all(|((one, _), (next, _))| next.sequence == one.sequence.saturating_add(1));
     if !follow {
-        return Err(Malformed::new("records", "must follow one another without gaps"));
+        return Err(Malformed::new(
+            "records",
+            "must follow one another without gaps",
+        ));
     }
     Ok((writer, read))
 }
 
 fn position(cursor: &RecordCursor) -> Vec<u8> {
-    format!("{} {} {}", cursor.at.as_micros(), cursor.sequence, cursor.writer).into_bytes()
+    format!(
+        "{} {} {}",
+        cursor.at.as_micros(),
+        cursor.sequence,
+        cursor.writer
+    )
+    .into_bytes()
 }
 
 fn cursor(position: &[u8]) -> Result<RecordCursor, Malformed> {
-    let rule = || Malformed::new("page_token", "must be the next_page_token of the page before");
+    let rule = || {
+        Malformed::new(
+            "page_token",
+            "must be the next_page_token of the page before",
+        )
+    };
     let text = std::str::from_utf8(position).map_err(|_| rule())?;
     let mut parts = text.splitn(3, ' ');
-    let (Some(at), Some(sequence), Some(writer)) = (parts.next(), parts.next(), parts.next()) else {
+    let (Some(at), Some(sequence), Some(writer)) = (parts.next(), parts.next(), parts.next())
+    else {
         return Err(rule());
     };
     Ok(RecordCursor {
@@ -79,16 +104,21 @@ impl AuditService for Services {
         let pb::AppendRecordsRequest { records } = request.into_inner();
         let (writer, records) = records_from(records).map_err(Fault::from)?;
         let own = match peer {
-            Peer::Service(service) => writer.split_once('/').is_some_and(|(name, start)| {
-                name == service_name(service) && !start.is_empty()
-            }),
+            Peer::Service(service) => writer
+                .split_once('/')
+                .is_some_and(|(name, start)| name == service_name(service) && !start.is_empty()),
             // The method's rule names services; whoever else got here writes nothing.
             Peer::Local | Peer::Instance(_) | Peer::Anonymous => false,
         };
         if !own {
             return Err(error::audit_writer().into());
         }
-        match life.store.append(&writer, &records).await.map_err(Fault::from)? {
+        match life
+            .store
+            .append(&writer, &records)
+            .await
+            .map_err(Fault::from)?
+        {
             Appended::Kept(acknowledged) => {
                 Ok(Response::new(pb::AppendRecordsResponse { acknowledged }))
             }
@@ -97,10 +127,16 @@ impl AuditService for Services {
         }
     }
 
-    async fn list_records(&self, request: Request<pb::ListRecordsRequest>) -> Reply<pb::ListRecordsResponse> {
+    async fn list_records(
+        &self,
+        request: Request<pb::ListRecordsRequest>,
+    ) -> Reply<pb::ListRecordsResponse> {
         let life = self.life()?;
         let caller = Caller::of(&request)?;
-        let tenant = caller.tenant.ok_or(crate::caller::ScopeError::NoCaller).map_err(Fault::from)?;
+        let tenant = caller
+            .tenant
+            .ok_or(crate::caller::ScopeError::NoCaller)
+            .map_err(Fault::from)?;
         let pb::ListRecordsRequest {
             page_size: wished,
             page_token,
@@ -119,14 +155,18 @@ impl AuditService for Services {
         };
         let list = format!("{:?}\n{filter:?}", caller.principal);
         let after = self.pages.decode(&list, &page_token).map_err(Fault::from)?;
-        let after = after.map(|bytes| cursor(&bytes)).transpose().map_err(Fault::from)?;
+        let after = after
+            .map(|bytes| cursor(&bytes))
+            .transpose()
+            .map_err(Fault::from)?;
         let rows = life.store.records(&filter, after.as_ref(), limit + 1).await;
         let mut rows = rows.map_err(Fault::from)?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more);
-        let next_page_token =
-            next.map(|(_, next)| self.pages.encode(&list, &position(next))).unwrap_or_default();
+        let next_page_token = next
+            .map(|(_, next)| self.pages.encode(&list, &position(next)))
+            .unwrap_or_default();
         Ok(Response::new(pb::ListRecordsResponse {
             records: rows.into_iter().map(|(record, _)| record).collect(),
             next_page_token,

@@ -153,7 +153,9 @@ impl EndpointService for Services {
                 instance_id,
                 last_active_at,
             } = activity;
-            let within = |malformed: Malformed| Fault::from(malformed.within(&format!("activities[{index}]")));
+            let within = |malformed: Malformed| {
+                Fault::from(malformed.within(&format!("activities[{index}]")))
+            };
             let sandbox = SandboxId::parse("sandbox_id", &sandbox_id).map_err(within)?;
             let instance = InstanceId::parse("instance_id", &instance_id).map_err(within)?;
             let at = last_active_at

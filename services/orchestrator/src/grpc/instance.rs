@@ -19,10 +19,13 @@ use crate::sandbox::{LAST_OUTPUT_MAX_BYTES, MESSAGE_MAX_BYTES};
 fn event_from(report: Option<Report>) -> Result<Event, Malformed> {
     let report = report.ok_or_else(|| Malformed::new("event", "must be set"))?;
     match report {
-        Report::Hydrated(pb::Hydrated { version }) if version.is_empty() => Ok(Event::Hydrated(None)),
-        Report::Hydrated(pb::Hydrated { version }) => {
-            Ok(Event::Hydrated(Some(VersionId::parse("hydrated.version", &version)?)))
+        Report::Hydrated(pb::Hydrated { version }) if version.is_empty() => {
+            Ok(Event::Hydrated(None))
         }
+        Report::Hydrated(pb::Hydrated { version }) => Ok(Event::Hydrated(Some(VersionId::parse(
+            "hydrated.version",
+            &version,
+        )?))),
         Report::HydrateFailed(pb::HydrateFailed { message }) => {
             if message.len() > MESSAGE_MAX_BYTES {
                 let rule = format!("must have at most {MESSAGE_MAX_BYTES} bytes");

@@ -34,13 +34,18 @@ async fn find(life: &Life, scope: &Scope, id: &SandboxId) -> Result<Arc<Sandbox>
 /// Applies an event in a task that the caller's leaving does not end.
 async fn apply(life: &Arc<Life>, id: &SandboxId, event: Event) -> Result<Arc<Sandbox>, Fault> {
     let (task, sandbox) = (Arc::clone(life), id.clone());
-    let applied = life.tracked(async move { task.apply(&sandbox, event).await }).await;
+    let applied = life
+        .tracked(async move { task.apply(&sandbox, event).await })
+        .await;
     applied
         .and_then(|applied| applied)
         .map_err(|error| error::of_apply(error, id))
 }
 
-fn create_request(scope: &Scope, request: pb::CreateSandboxRequest) -> Result<CreateRequest, Fault> {
+fn create_request(
+    scope: &Scope,
+    request: pb::CreateSandboxRequest,
+) -> Result<CreateRequest, Fault> {
     let pb::CreateSandboxRequest {
         conversation,
         user,
@@ -59,7 +64,11 @@ fn create_request(scope: &Scope, request: pb::CreateSandboxRequest) -> Result<Cr
         "" => None,
         text => violations.check(UserId::parse("user", text)),
     };
-    let template = if template.is_empty() { DEFAULT } else { &template };
+    let template = if template.is_empty() {
+        DEFAULT
+    } else {
+        &template
+    };
     let template = violations.check(TemplateName::parse("template", template));
     let ttl = violations.check(wire::ttl_from(ttl)).flatten();
     let idle_timeout = violations.check(wire::idle_from(idle_timeout)).flatten();
@@ -71,7 +80,9 @@ fn create_request(scope: &Scope, request: pb::CreateSandboxRequest) -> Result<Cr
         }
     };
     let environment = violations.check(wire::environment_from(environment));
-    let operations = violations.check(wire::operations_from(operations)).flatten();
+    let operations = violations
+        .check(wire::operations_from(operations))
+        .flatten();
     let wait = violations.check(wire::wait_from(wait));
     let request = match request_id.as_str() {
         "" => None,
@@ -108,7 +119,12 @@ fn position(cursor: &Cursor) -> Vec<u8> {
 }
 
 fn cursor(position: &[u8]) -> Result<Cursor, Malformed> {
-    let rule = || Malformed::new("page_token", "must be the next_page_token of the page before");
+    let rule = || {
+        Malformed::new(
+            "page_token",
+            "must be the next_page_token of the page before",
+        )
+    };
     let text = std::str::from_utf8(position).map_err(|_| rule())?;
     let (at, id) = text.split_once(' ').ok_or_else(rule)?;
     Ok(Cursor {
@@ -140,7 +156,9 @@ impl SandboxService for Services {
         let create = create_request(&scope, request.into_inner())?;
         let wait = create.wait;
         let task = Arc::clone(life);
-        let created = life.tracked(async move { task.create(&scope, create).await }).await;
+        let created = life
+            .tracked(async move { task.create(&scope, create).await })
+            .await;
         let created = created.map_err(|_| error::ending())?;
         let (sandbox, created) = created.map_err(error::of_create)?;
         let sandbox = started(life, &sandbox.facts.id, wait).await?;
@@ -150,7 +168,10 @@ impl SandboxService for Services {
         }))
     }
 
-    async fn get_sandbox(&self, request: Request<pb::GetSandboxRequest>) -> Reply<pb::GetSandboxResponse> {
+    async fn get_sandbox(
+        &self,
+        request: Request<pb::GetSandboxRequest>,
+    ) -> Reply<pb::GetSandboxResponse> {
         let life = self.life()?;
         let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
         let pb::GetSandboxRequest { sandbox_id } = request.into_inner();
@@ -184,7 +205,8 @@ impl SandboxService for Services {
             "" => None,
             text => Some(UserId::parse("user", text).map_err(Fault::from)?),
         };
-        let phases: Result<Vec<Phase>, Malformed> = phases.into_iter().map(wire::phase_from).collect();
+        let phases: Result<Vec<Phase>, Malformed> =
+            phases.into_iter().map(wire::phase_from).collect();
         // Another user's sandboxes do not exist for a person: the list is empty, as it is for nobody's.
         let foreign = matches!((&scope.user, &named), (Some(own), Some(named)) if own != named);
         let filter = Filter {
@@ -196,7 +218,10 @@ impl SandboxService for Services {
         };
         let list = list_of(&scope, &filter);
         let after = self.pages.decode(&list, &page_token).map_err(Fault::from)?;
-        let after = after.map(|bytes| cursor(&bytes)).transpose().map_err(Fault::from)?;
+        let after = after
+            .map(|bytes| cursor(&bytes))
+            .transpose()
+            .map_err(Fault::from)?;
         let mut rows = if foreign {
             Vec::new()
         } else {
@@ -211,8 +236,9 @@ impl SandboxService for Services {
             created_at: last.facts.created_at,
             sandbox: last.facts.id.clone(),
         });
-        let next_page_token =
-            next.map(|next| self.pages.encode(&list, &position(&next))).unwrap_or_default();
+        let next_page_token = next
+            .map(|next| self.pages.encode(&list, &position(&next)))
+            .unwrap_or_default();
         let sandboxes = rows
             .into_iter()
             .map(|row| wire::sandbox_to(&life.overlay(row)))
@@ -346,12 +372,12 @@ struct Watching {
 /// Whether nothing can follow that leads to READY.
 fn is_last(sandbox: &Sandbox) -> bool {
     match sandbox.state.phase {
-        Phase::Ready
-        | Phase::Suspended
-        | Phase::Deleted
-        | Phase::Finished
-        | Phase::Failed => true,
-        Phase::Claiming | Phase::Attaching | Phase::Hydrating | Phase::Suspending | Phase::Deleting => false,
+        Phase::Ready | Phase::Suspended | Phase::Deleted | Phase::Finished | Phase::Failed => true,
+        Phase::Claiming
+        | Phase::Attaching
+        | Phase::Hydrating
+        | Phase::Suspending
+        | Phase::Deleting => false,
     }
 }
 

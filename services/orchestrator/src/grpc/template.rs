@@ -31,7 +31,10 @@ impl TemplateService for Services {
             .map_err(Fault::from)?;
         let pools = life.backend.pools().await;
         let behind = |name: &TemplateName| after.as_ref().is_none_or(|after| name > after);
-        let mut rest = life.templates.iter().filter(|template| behind(&template.name));
+        let mut rest = life
+            .templates
+            .iter()
+            .filter(|template| behind(&template.name));
         let page: Vec<_> = rest.by_ref().take(limit).collect();
         let next_page_token = match (rest.next(), page.last()) {
             (Some(_), Some(last)) => self.pages.encode(&list, last.name.as_str().as_bytes()),

@@ -149,7 +149,9 @@ pub(super) fn labels_from(wire: HashMap<String, String>) -> Result<Labels, Viola
     let mut labels = Labels::new();
     for (key, value) in wire {
         if value.len() > LABEL_VALUE_MAX_BYTES || value.chars().any(char::is_control) {
-            let rule = format!("must have values of at most {LABEL_VALUE_MAX_BYTES} bytes without control characters");
+            let rule = format!(
+                "must have values of at most {LABEL_VALUE_MAX_BYTES} bytes without control characters"
+            );
             violations.push(Malformed::new("labels", rule));
         }
         if let Some(key) = violations.check(LabelKey::parse("labels", &key)) {
@@ -167,17 +169,28 @@ pub(super) fn environment_from(
     if wire.len() > ENVIRONMENT_COUNT_MAX {
         return refuse(format!("must have at most {ENVIRONMENT_COUNT_MAX} entries"));
     }
-    let bytes: usize = wire.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes: usize = wire
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     if bytes > ENVIRONMENT_MAX_BYTES {
-        return refuse(format!("must have at most {ENVIRONMENT_MAX_BYTES} bytes in all"));
+        return refuse(format!(
+            "must have at most {ENVIRONMENT_MAX_BYTES} bytes in all"
+        ));
     }
     for (name, value) in &wire {
-        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let plain = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if name.is_empty() || !plain || name.starts_with(|first: char| first.is_ascii_digit()) {
-            return refuse("must have names of letters, digits and '_' that start with no digit".to_owned());
+            return refuse(
+                "must have names of letters, digits and '_' that start with no digit".to_owned(),
+            );
         }
         if name.starts_with("SANDGATE_") {
-            return refuse("must not have names that start with SANDGATE_, which are ours".to_owned());
+            return refuse(
+                "must not have names that start with SANDGATE_, which are ours".to_owned(),
+            );
         }
         if value.contains('\0') {
             return refuse("must have values without NUL".to_owned());
@@ -187,12 +200,17 @@ pub(super) fn environment_from(
 }
 
 /// The operations that a create asks for.
-pub(super) fn operations_from(wire: Option<pb::Operations>) -> Result<Option<Vec<String>>, Malformed> {
+pub(super) fn operations_from(
+    wire: Option<pb::Operations>,
+) -> Result<Option<Vec<String>>, Malformed> {
     let Some(pb::Operations { names }) = wire else {
         return Ok(None);
     };
     if names.iter().any(|name| name == "*") {
-        return Err(Malformed::new("operations.names", "must be names of operations; leave it absent for all"));
+        return Err(Malformed::new(
+            "operations.names",
+            "must be names of operations; leave it absent for all",
+        ));
     }
     Operations::parse("operations.names", &names)?;
     let mut names = names;
@@ -206,19 +224,27 @@ pub(super) fn ttl_from(wire: Option<prost_types::Duration>) -> Result<Option<Dur
     let ttl = duration_from("ttl", &wire)
         .map_err(|_| Malformed::new("ttl", "must be between 1s and the template's max_ttl"))?;
     if ttl < Duration::from_secs(1) {
-        return Err(Malformed::new("ttl", "must be between 1s and the template's max_ttl"));
+        return Err(Malformed::new(
+            "ttl",
+            "must be between 1s and the template's max_ttl",
+        ));
     }
     Ok(Some(ttl))
 }
 
 /// An idle timeout; zero means never.
-pub(super) fn idle_from(wire: Option<prost_types::Duration>) -> Result<Option<Duration>, Malformed> {
+pub(super) fn idle_from(
+    wire: Option<prost_types::Duration>,
+) -> Result<Option<Duration>, Malformed> {
     let Some(wire) = wire else { return Ok(None) };
     let idle = duration_from("idle_timeout", &wire)?;
     // Stored in microseconds; what is finer would come back different.
     let whole = Duration::from_micros(u64::try_from(idle.as_micros()).unwrap_or(u64::MAX));
     if whole > IDLE_MAX || (!idle.is_zero() && idle < Duration::from_secs(1)) {
-        return Err(Malformed::new("idle_timeout", "must be zero, or between 1s and 366 days"));
+        return Err(Malformed::new(
+            "idle_timeout",
+            "must be zero, or between 1s and 366 days",
+        ));
     }
     Ok(Some(whole))
 }
@@ -242,7 +268,10 @@ mod tests {
             one("A", "nul\0"),
             one("A", &"x".repeat(ENVIRONMENT_MAX_BYTES)),
         ] {
-            assert_eq!(environment_from(wire).expect_err("refused").field(), "environment");
+            assert_eq!(
+                environment_from(wire).expect_err("refused").field(),
+                "environment"
+            );
         }
     }
 
@@ -265,7 +294,15 @@ mod tests {
     #[test]
     fn absent_operations_are_not_empty_ones() {
         assert_eq!(operations_from(None), Ok(None));
-        assert_eq!(operations_from(Some(pb::Operations { names: Vec::new() })), Ok(Some(Vec::new())));
-        assert!(operations_from(Some(pb::Operations { names: vec!["*".into()] })).is_err());
+        assert_eq!(
+            operations_from(Some(pb::Operations { names: Vec::new() })),
+            Ok(Some(Vec::new()))
+        );
+        assert!(
+            operations_from(Some(pb::Operations {
+                names: vec!["*".into()]
+            }))
+            .is_err()
+        );
     }
 }

@@ -54,7 +54,9 @@ impl Life {
                 let parked = life.drive_to_the_end(&cell, &id).await;
                 cell.stop_driving();
                 // An intent that was written between the last look and this line is nobody's yet.
-                let left = cell.view().is_some_and(|sandbox| sandbox.state.intent.is_some());
+                let left = cell
+                    .view()
+                    .is_some_and(|sandbox| sandbox.state.intent.is_some());
                 if parked || !left || !cell.begin_driving() {
                     return;
                 }

@@ -24,7 +24,11 @@ struct Synced {
 }
 
 impl Life {
-    pub(super) async fn end(self: &Arc<Self>, cell: &Arc<Cell>, sandbox: &Arc<Sandbox>) -> Result<Outcome, ApplyError> {
+    pub(super) async fn end(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        sandbox: &Arc<Sandbox>,
+    ) -> Result<Outcome, ApplyError> {
         crash_point!("end-recorded");
         let Some(mut instances) = self.instances_of(sandbox).await else {
             return Ok(Outcome::Parked);
@@ -47,7 +51,12 @@ impl Life {
         let version = match synced.version {
             Some(version) => Some(version),
             // The keeper's last version may have been stored though nobody heard of it.
-            None => self.peers.head(sandbox).await.ok().and_then(|head| head.version),
+            None => self
+                .peers
+                .head(sandbox)
+                .await
+                .ok()
+                .and_then(|head| head.version),
         };
         // The row may have become a delete's meanwhile; its end is the same.
         let ended = Event::Ended {

@@ -35,7 +35,11 @@ impl From<PeerError> for Stopped {
 }
 
 impl Life {
-    pub(super) async fn start(self: &Arc<Self>, cell: &Arc<Cell>, sandbox: &Arc<Sandbox>) -> Result<Outcome, ApplyError> {
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        sandbox: &Arc<Sandbox>,
+    ) -> Result<Outcome, ApplyError> {
         let id = &sandbox.facts.id;
         if sandbox.state.awaits_environment && !self.holds_environment(id) {
             return Ok(Outcome::Parked);
@@ -79,7 +83,8 @@ impl Life {
             Err(Stopped::Interrupted) => {}
             Err(Stopped::Failed(error)) => {
                 tracing::warn!(sandbox = %id, %error, "an instance did not take its identity");
-                self.apply(id, Event::AttachFailed(error.to_string())).await?;
+                self.apply(id, Event::AttachFailed(error.to_string()))
+                    .await?;
             }
         }
         Ok(Outcome::Done)
@@ -128,8 +133,10 @@ impl Life {
             return Err(Stopped::Interrupted);
         };
         let given = async {
-            let (session, head) =
-                tokio::try_join!(self.peers.mint(sandbox, run, template), self.peers.head(sandbox))?;
+            let (session, head) = tokio::try_join!(
+                self.peers.mint(sandbox, run, template),
+                self.peers.head(sandbox)
+            )?;
             crash_point!("create-minted");
             let hydrates = head.version.is_some();
             let environment = self.environments.lock().get(&sandbox.facts.id).cloned();
@@ -146,10 +153,15 @@ impl Life {
     }
 
     /// Waits until the keeper has reported the files, or the row says something else.
-    async fn await_files(self: &Arc<Self>, cell: &Arc<Cell>, id: &sandgate_types::SandboxId) -> Result<(), ApplyError> {
+    async fn await_files(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        id: &sandgate_types::SandboxId,
+    ) -> Result<(), ApplyError> {
         let mut views = cell.follow();
         let arrived = views.wait_for(|view| {
-            view.as_ref().is_none_or(|sandbox| sandbox.state.phase != Phase::Hydrating)
+            view.as_ref()
+                .is_none_or(|sandbox| sandbox.state.phase != Phase::Hydrating)
         });
         let in_time = tokio::select! {
             arrived = tokio::time::timeout(self.limits.hydrate, arrived) => arrived.is_ok(),
@@ -169,7 +181,8 @@ async fn interrupted(cell: &Arc<Cell>, sandbox: &Sandbox) {
     let mut views = cell.follow();
     let ended = views.wait_for(|view| {
         view.as_ref().is_none_or(|view| {
-            view.state.generation != generation || !view.state.is_starting() && view.state.phase != Phase::Ready
+            view.state.generation != generation
+                || !view.state.is_starting() && view.state.phase != Phase::Ready
         })
     });
     // The cell outlives whoever waits on it, so this ends by the condition alone.

@@ -61,29 +61,52 @@ fn a_workspace_without_versions_is_ready_right_after_attach() {
 fn a_workspace_with_a_version_is_ready_once_it_is_there() {
     let hydrating = after([claim(1), Event::Attached { hydrates: true }]);
     assert_eq!(hydrating.phase, Phase::Hydrating);
-    let (ready, effects) = step(&hydrating, Event::Hydrated(Some(version(1))), NOW).expect("it is there");
-    assert_eq!((ready.phase, ready.workspace), (Phase::Ready, Some(version(1))));
+    let (ready, effects) =
+        step(&hydrating, Event::Hydrated(Some(version(1))), NOW).expect("it is there");
+    assert_eq!(
+        (ready.phase, ready.workspace),
+        (Phase::Ready, Some(version(1)))
+    );
     assert!(effects.contains(&Effect::Write));
 }
 
 #[test]
 fn a_report_that_overtakes_the_answer_of_attach_counts() {
-    let state = after([claim(1), Event::Hydrated(None), Event::Attached { hydrates: true }]);
+    let state = after([
+        claim(1),
+        Event::Hydrated(None),
+        Event::Attached { hydrates: true },
+    ]);
     assert_eq!(state.phase, Phase::Ready);
 }
 
 #[test]
 fn a_start_that_fails_after_its_claim_takes_the_instance_away_before_it_is_over() {
     let state = after([claim(1), Event::AttachFailed("no".into())]);
-    assert_eq!((state.phase, state.reason), (Phase::Failed, Reason::AttachFailed));
+    assert_eq!(
+        (state.phase, state.reason),
+        (Phase::Failed, Reason::AttachFailed)
+    );
     assert!(state.is_live() && state.run.is_some());
-    let (over, _) = step(&state, Event::Ended { version: None, not_synced: String::new() }, NOW).expect("gone");
+    let (over, _) = step(
+        &state,
+        Event::Ended {
+            version: None,
+            not_synced: String::new(),
+        },
+        NOW,
+    )
+    .expect("gone");
     assert!(!over.is_live() && over.run.is_none());
 }
 
 #[test]
 fn suspending_twice_and_deleting_twice_change_nothing_more() {
-    let suspending = after([claim(1), Event::Attached { hydrates: false }, Event::Suspend(Reason::Idle)]);
+    let suspending = after([
+        claim(1),
+        Event::Attached { hydrates: false },
+        Event::Suspend(Reason::Idle),
+    ]);
     let (same, effects) = step(&suspending, Event::Suspend(Reason::Requested), NOW).expect("again");
     assert_eq!((same, effects), (suspending, vec![]));
     let deleting = after([Event::Delete(Reason::Requested)]);
@@ -98,10 +121,16 @@ fn a_delete_overtakes_a_suspend_that_is_under_way() {
         Event::Attached { hydrates: false },
         Event::Suspend(Reason::Requested),
         Event::Delete(Reason::Requested),
-        Event::Ended { version: Some(version(2)), not_synced: String::new() },
+        Event::Ended {
+            version: Some(version(2)),
+            not_synced: String::new(),
+        },
     ]);
     assert!(!state.is_live());
-    assert_eq!((state.phase, state.workspace), (Phase::Deleted, Some(version(2))));
+    assert_eq!(
+        (state.phase, state.workspace),
+        (Phase::Deleted, Some(version(2)))
+    );
 }
 
 #[test]
@@ -110,17 +139,33 @@ fn resume_is_another_generation_without_anything_of_the_last_run() {
         claim(1),
         Event::Attached { hydrates: false },
         Event::Suspend(Reason::Requested),
-        Event::Ended { version: None, not_synced: "all".into() },
+        Event::Ended {
+            version: None,
+            not_synced: "all".into(),
+        },
     ]);
     let (state, _) = step(&suspended, Event::Resume, NOW).expect("suspended");
     assert_eq!(state.generation, Generation::FIRST.next());
-    assert_eq!((state.run, state.ending, state.phase), (None, None, Phase::Claiming));
+    assert_eq!(
+        (state.run, state.ending, state.phase),
+        (None, None, Phase::Claiming)
+    );
 }
 
 #[test]
 fn what_ended_is_neither_resumed_nor_suspended_nor_extended() {
-    let deleted = after([Event::Delete(Reason::Requested), Event::Ended { version: None, not_synced: String::new() }]);
-    for event in [Event::Resume, Event::Suspend(Reason::Requested), Event::Extend(NOW)] {
+    let deleted = after([
+        Event::Delete(Reason::Requested),
+        Event::Ended {
+            version: None,
+            not_synced: String::new(),
+        },
+    ]);
+    for event in [
+        Event::Resume,
+        Event::Suspend(Reason::Requested),
+        Event::Extend(NOW),
+    ] {
         assert_eq!(step(&deleted, event, NOW), Err(Refusal::Ended));
     }
 }
@@ -128,25 +173,48 @@ fn what_ended_is_neither_resumed_nor_suspended_nor_extended() {
 #[test]
 fn an_instance_that_is_lost_fails_and_one_that_died_with_its_backend_can_be_resumed() {
     let (failed, _) = step(&ready_state(), Event::InstanceLost, NOW).expect("lost");
-    assert_eq!((failed.phase, failed.reason), (Phase::Failed, Reason::InstanceLost));
+    assert_eq!(
+        (failed.phase, failed.reason),
+        (Phase::Failed, Reason::InstanceLost)
+    );
     let (suspending, _) = step(&ready_state(), Event::BackendRestarted, NOW).expect("restarted");
-    let (suspended, _) =
-        step(&suspending, Event::Ended { version: None, not_synced: String::new() }, NOW).expect("over");
-    assert_eq!((suspended.phase, suspended.reason), (Phase::Suspended, Reason::BackendRestarted));
+    let (suspended, _) = step(
+        &suspending,
+        Event::Ended {
+            version: None,
+            not_synced: String::new(),
+        },
+        NOW,
+    )
+    .expect("over");
+    assert_eq!(
+        (suspended.phase, suspended.reason),
+        (Phase::Suspended, Reason::BackendRestarted)
+    );
 }
 
 #[test]
 fn a_command_that_ends_finishes_its_sandbox_with_its_exit_code() {
-    let ended = Event::CommandEnded { exit_code: Some(3), signal: None, last_output: b"bye".to_vec() };
+    let ended = Event::CommandEnded {
+        exit_code: Some(3),
+        signal: None,
+        last_output: b"bye".to_vec(),
+    };
     let state = after([
         claim(1),
         Event::Attached { hydrates: false },
         ended,
-        Event::Ended { version: None, not_synced: String::new() },
+        Event::Ended {
+            version: None,
+            not_synced: String::new(),
+        },
     ]);
     assert_eq!(state.phase, Phase::Finished);
     let ending = state.ending.expect("it ended");
-    assert_eq!((ending.exit_code, ending.last_output.as_slice()), (Some(3), &b"bye"[..]));
+    assert_eq!(
+        (ending.exit_code, ending.last_output.as_slice()),
+        (Some(3), &b"bye"[..])
+    );
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -158,7 +226,11 @@ fn any_event() -> impl Strategy<Value = Event> {
         any::<u64>().prop_map(|seed| Event::Hydrated(Some(version(seed)))),
         Just(Event::HydrateFailed("no".into())),
         any::<u64>().prop_map(|seed| Event::Synced(version(seed))),
-        Just(Event::CommandEnded { exit_code: Some(0), signal: None, last_output: Vec::new() }),
+        Just(Event::CommandEnded {
+            exit_code: Some(0),
+            signal: None,
+            last_output: Vec::new()
+        }),
         Just(Event::InstanceLost),
         Just(Event::BackendRestarted),
         Just(Event::StartAgain),
@@ -167,7 +239,10 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Resume),
         Just(Event::Extend(Timestamp::from_seconds(9))),
         Just(Event::Delete(Reason::Requested)),
-        Just(Event::Ended { version: None, not_synced: String::new() }),
+        Just(Event::Ended {
+            version: None,
+            not_synced: String::new()
+        }),
     ]
 }
 

@@ -11,8 +11,14 @@ use sandgate_types::{
 use super::*;
 use crate::sandbox::{Facts, Reason, Run, State};
 
-const START: When = When { at_start: true, instances_survive: false };
-const LATER: When = When { at_start: false, instances_survive: false };
+const START: When = When {
+    at_start: true,
+    instances_survive: false,
+};
+const LATER: When = When {
+    at_start: false,
+    instances_survive: false,
+};
 
 fn instance(seed: u64) -> InstanceId {
     InstanceId::random(&mut StdRng::seed_from_u64(seed))
@@ -53,7 +59,11 @@ fn row(phase: Phase, intent: Option<Intent>, runs_in: Option<InstanceId>) -> Kno
         awaits_environment: false,
     };
     Known {
-        sandbox: Arc::new(Sandbox { facts, state, version: 1 }),
+        sandbox: Arc::new(Sandbox {
+            facts,
+            state,
+            version: 1,
+        }),
         driven: false,
     }
 }
@@ -68,8 +78,14 @@ fn claimed(seed: u64, row: &Known) -> Listed {
 #[test]
 fn an_instance_without_a_row_is_destroyed_and_a_spare_is_not() {
     let gone = row(Phase::Ready, None, None);
-    let spare = Listed { instance: instance(2), claim: None };
-    assert_eq!(plan(&[], &[claimed(1, &gone), spare], LATER), [Action::Destroy(instance(1))]);
+    let spare = Listed {
+        instance: instance(2),
+        claim: None,
+    };
+    assert_eq!(
+        plan(&[], &[claimed(1, &gone), spare], LATER),
+        [Action::Destroy(instance(1))]
+    );
 }
 
 #[test]
@@ -79,7 +95,10 @@ fn a_start_begins_again_without_the_instance_that_it_had_claimed() {
     let listed = claimed(1, &row);
     assert_eq!(
         plan(&[row], &[listed], START),
-        [Action::Destroy(instance(1)), Action::Tell(id, Event::StartAgain)]
+        [
+            Action::Destroy(instance(1)),
+            Action::Tell(id, Event::StartAgain)
+        ]
     );
 }
 
@@ -96,10 +115,22 @@ fn a_row_whose_instance_died_with_the_backend_is_told_so_and_a_later_loss_is_ano
     let row = row(Phase::Ready, None, Some(instance(1)));
     let id = row.sandbox.facts.id.clone();
     let rows = [row];
-    assert_eq!(plan(&rows, &[], START), [Action::Tell(id.clone(), Event::BackendRestarted)]);
-    let survives = When { instances_survive: true, ..START };
-    assert_eq!(plan(&rows, &[], survives), [Action::Tell(id.clone(), Event::InstanceLost)]);
-    assert_eq!(plan(&rows, &[], LATER), [Action::Tell(id, Event::InstanceLost)]);
+    assert_eq!(
+        plan(&rows, &[], START),
+        [Action::Tell(id.clone(), Event::BackendRestarted)]
+    );
+    let survives = When {
+        instances_survive: true,
+        ..START
+    };
+    assert_eq!(
+        plan(&rows, &[], survives),
+        [Action::Tell(id.clone(), Event::InstanceLost)]
+    );
+    assert_eq!(
+        plan(&rows, &[], LATER),
+        [Action::Tell(id, Event::InstanceLost)]
+    );
 }
 
 #[test]
@@ -122,7 +153,11 @@ fn an_instance_of_another_generation_or_beside_the_rows_own_is_destroyed() {
     let own = claimed(1, &row);
     assert_eq!(
         plan(&[row], &[own, old, beside], START),
-        [Action::Destroy(instance(2)), Action::Destroy(instance(3)), Action::Adopt(id)]
+        [
+            Action::Destroy(instance(2)),
+            Action::Destroy(instance(3)),
+            Action::Adopt(id)
+        ]
     );
 }
 

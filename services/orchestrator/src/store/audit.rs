@@ -109,7 +109,9 @@ impl Store {
             write.rollback().await?;
             return Ok(Appended::Gap(head));
         }
-        let hash = hash.try_into().map_err(|_| damaged("hash must have 32 bytes"))?;
+        let hash = hash
+            .try_into()
+            .map_err(|_| damaged("hash must have 32 bytes"))?;
         let chain: Vec<Record> = fresh.iter().map(|(record, _)| (*record).clone()).collect();
         if let Err(broken) = sandgate_audit::verify(hash, &chain) {
             write.rollback().await?;
@@ -148,7 +150,11 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<(Record, RecordCursor)>, StoreError> {
         let (at, writer, sequence) = after.map_or((i64::MAX, "", 0), |cursor| {
-            (cursor.at.as_micros(), cursor.writer.as_str(), cursor.sequence)
+            (
+                cursor.at.as_micros(),
+                cursor.writer.as_str(),
+                cursor.sequence,
+            )
         });
         let values = params![
             filter.tenant.as_str(),

@@ -55,8 +55,17 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub(crate) async fn take(&self, sandbox: &SandboxId, lease: &Lease) -> Result<bool, StoreError> {
-        let values = params![sandbox.as_str(), lease.owner.as_str(), lease.until, lease.now];
+    pub(crate) async fn take(
+        &self,
+        sandbox: &SandboxId,
+        lease: &Lease,
+    ) -> Result<bool, StoreError> {
+        let values = params![
+            sandbox.as_str(),
+            lease.owner.as_str(),
+            lease.until,
+            lease.now
+        ];
         Ok(self.database.execute(TAKE, values).await? == 1)
     }
 }

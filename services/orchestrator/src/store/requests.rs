@@ -36,10 +36,13 @@ pub(crate) struct Memo {
 }
 
 fn read(row: &Row) -> Result<Memo, StoreError> {
-    let content = row.bytes("content")?.try_into().map_err(|_| StoreError::Damaged {
-        table: "request_ids",
-        rule: "content must have 32 bytes".to_owned(),
-    })?;
+    let content = row
+        .bytes("content")?
+        .try_into()
+        .map_err(|_| StoreError::Damaged {
+            table: "request_ids",
+            rule: "content must have 32 bytes".to_owned(),
+        })?;
     Ok(Memo {
         content,
         sandbox: SandboxId::parse("sandbox_id", &row.text("sandbox_id")?)?,

@@ -100,7 +100,9 @@ fn ending(row: &Row) -> Result<Option<Ending>, StoreError> {
         at,
         exit_code: number("exit_code")?,
         signal: number("signal")?,
-        last_output: row.get::<Option<Vec<u8>>>("last_output")?.unwrap_or_default(),
+        last_output: row
+            .get::<Option<Vec<u8>>>("last_output")?
+            .unwrap_or_default(),
         not_synced: row.get::<Option<String>>("not_synced")?.unwrap_or_default(),
     }))
 }
@@ -133,7 +135,9 @@ pub(super) fn facts(facts: &Facts) -> Result<Vec<Value>, StoreError> {
         facts.template.as_str().into(),
         serde_json::to_string(&labels).map_err(damaged)?.into(),
         facts.created_at.into(),
-        i64::try_from(facts.idle_timeout.as_micros()).map_err(damaged)?.into(),
+        i64::try_from(facts.idle_timeout.as_micros())
+            .map_err(damaged)?
+            .into(),
         operations.into(),
     ])
 }
@@ -161,7 +165,9 @@ pub(super) fn state(state: &State) -> Result<Vec<Value>, StoreError> {
         ending.and_then(|ending| ending.signal).into(),
         ending.map(|ending| ending.last_output.clone()).into(),
         ending.map(|ending| ending.not_synced.as_str()).into(),
-        serde_json::to_string(&state.bounds).map_err(damaged)?.into(),
+        serde_json::to_string(&state.bounds)
+            .map_err(damaged)?
+            .into(),
         state.awaits_environment.into(),
     ])
 }

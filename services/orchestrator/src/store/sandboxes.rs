@@ -101,9 +101,14 @@ fn state_values(sandbox: &Sandbox) -> Result<Vec<Value>, StoreError> {
 pub(super) async fn own(write: &mut Write, facts: &Facts) -> Result<UserId, StoreError> {
     let (tenant, conversation) = (facts.tenant.as_str(), facts.conversation.as_str());
     write
-        .execute(OWN, params![tenant, conversation, facts.user.as_str(), facts.created_at])
+        .execute(
+            OWN,
+            params![tenant, conversation, facts.user.as_str(), facts.created_at],
+        )
         .await?;
-    let row = write.fetch_one(OWNER, params![tenant, conversation]).await?;
+    let row = write
+        .fetch_one(OWNER, params![tenant, conversation])
+        .await?;
     Ok(UserId::parse("owner", &row.text("owner")?)?)
 }
 
@@ -146,7 +151,10 @@ pub(super) async fn forget(write: &mut Write, ended_before: Timestamp) -> Result
     Ok(write.execute(FORGET, params![ended_before]).await?)
 }
 
-pub(super) async fn get(database: &Database, id: &SandboxId) -> Result<Option<Sandbox>, StoreError> {
+pub(super) async fn get(
+    database: &Database,
+    id: &SandboxId,
+) -> Result<Option<Sandbox>, StoreError> {
     let row = database.fetch_optional(GET, params![id.as_str()]).await?;
     row.as_ref().map(read).transpose()
 }
@@ -173,9 +181,15 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub(crate) async fn live_after(&self, after: Option<&SandboxId>) -> Result<Vec<Sandbox>, StoreError> {
+    pub(crate) async fn live_after(
+        &self,
+        after: Option<&SandboxId>,
+    ) -> Result<Vec<Sandbox>, StoreError> {
         let after = after.map_or("", SandboxId::as_str);
-        let rows = self.database.fetch_all(ALL_LIVE, params![after, BATCH]).await?;
+        let rows = self
+            .database
+            .fetch_all(ALL_LIVE, params![after, BATCH])
+            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -184,7 +198,10 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub(crate) async fn expired(&self, now: Timestamp) -> Result<Vec<SandboxId>, StoreError> {
-        let rows = self.database.fetch_all(EXPIRED, params![now, BATCH]).await?;
+        let rows = self
+            .database
+            .fetch_all(EXPIRED, params![now, BATCH])
+            .await?;
         let mut ids = Vec::with_capacity(rows.len());
         for row in &rows {
             ids.push(SandboxId::parse("sandbox_id", &row.text("sandbox_id")?)?);
@@ -205,12 +222,18 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Sandbox>, StoreError> {
         let mut cursor = after.map_or((i64::MAX, String::new()), |cursor| {
-            (cursor.created_at.as_micros(), cursor.sandbox.as_str().to_owned())
+            (
+                cursor.created_at.as_micros(),
+                cursor.sandbox.as_str().to_owned(),
+            )
         });
         let mut found = Vec::new();
         loop {
             let user = filter.user.as_ref().map_or("", UserId::as_str);
-            let conversation = filter.conversation.as_ref().map_or("", ConversationId::as_str);
+            let conversation = filter
+                .conversation
+                .as_ref()
+                .map_or("", ConversationId::as_str);
             let values = params![
                 filter.tenant.as_str(),
                 cursor.0,

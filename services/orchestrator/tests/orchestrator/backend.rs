@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sandgate_backend::{
-    Backend, BackendError, Bound, Capabilities, ClaimRequest, Claimed, InstanceEvent, InstanceState, PoolState,
+    Backend, BackendError, Bound, Capabilities, ClaimRequest, Claimed, InstanceEvent,
+    InstanceState, PoolState,
 };
 use sandgate_types::{Generation, InstanceId, SandboxId};
 use tokio::sync::broadcast;
@@ -41,19 +42,29 @@ impl FakeBackend {
         let instance = InstanceId::random(&mut StdRng::from_os_rng());
         self.instances.lock().insert(instance.clone(), None);
         // Before the orchestrator listens there is nobody to tell.
-        let _told = self.events.send(InstanceEvent::Spare { instance: instance.clone() });
+        let _told = self.events.send(InstanceEvent::Spare {
+            instance: instance.clone(),
+        });
         instance
     }
 
     /// The instance ends by itself.
     pub(crate) fn lose(&self, instance: &InstanceId) {
         self.instances.lock().remove(instance);
-        self.events.send(InstanceEvent::Ended { instance: instance.clone() }).expect("somebody listens");
+        self.events
+            .send(InstanceEvent::Ended {
+                instance: instance.clone(),
+            })
+            .expect("somebody listens");
     }
 
     pub(crate) fn claimed(&self) -> Vec<InstanceId> {
         let instances = self.instances.lock();
-        instances.iter().filter(|(_, claim)| claim.is_some()).map(|(id, _)| id.clone()).collect()
+        instances
+            .iter()
+            .filter(|(_, claim)| claim.is_some())
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 }
 
@@ -65,12 +76,26 @@ impl Backend for FakeBackend {
             return Err(BackendError::Unavailable);
         }
         let mut instances = self.instances.lock();
-        let spare = instances.iter().find(|(_, claim)| claim.is_none()).map(|(id, _)| id.clone());
+        let spare = instances
+            .iter()
+            .find(|(_, claim)| claim.is_none())
+            .map(|(id, _)| id.clone());
         let cold = spare.is_none();
         let instance = spare.unwrap_or_else(|| InstanceId::random(&mut StdRng::from_os_rng()));
-        instances.insert(instance.clone(), Some((request.sandbox, request.generation)));
-        let bounds = vec![Bound { resource: "processes", limit: 256, mechanism: "rlimit-nproc" }];
-        Ok(Claimed { instance, cold, bounds })
+        instances.insert(
+            instance.clone(),
+            Some((request.sandbox, request.generation)),
+        );
+        let bounds = vec![Bound {
+            resource: "processes",
+            limit: 256,
+            mechanism: "rlimit-nproc",
+        }];
+        Ok(Claimed {
+            instance,
+            cold,
+            bounds,
+        })
     }
 
     async fn release(&self, instance: &InstanceId) -> Result<(), BackendError> {
@@ -80,7 +105,9 @@ impl Backend for FakeBackend {
             return Err(BackendError::Stuck);
         }
         if self.instances.lock().remove(instance).is_some() {
-            let _told = self.events.send(InstanceEvent::Ended { instance: instance.clone() });
+            let _told = self.events.send(InstanceEvent::Ended {
+                instance: instance.clone(),
+            });
         }
         Ok(())
     }
@@ -104,7 +131,9 @@ impl Backend for FakeBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { survives_restart: self.survives.load(Ordering::SeqCst) }
+        Capabilities {
+            survives_restart: self.survives.load(Ordering::SeqCst),
+        }
     }
 
     async fn stop(&self) {

@@ -15,13 +15,22 @@ async fn a_delete_goes_through_every_step_in_order_and_answers_the_last_version(
     let orchestrator = Harness::start().await;
     *orchestrator.peers.script.synced.lock() = version(2);
     let sandbox = orchestrator.ready("demo").await;
-    let deleted = orchestrator.delete(&sandbox.sandbox_id).await.expect("deleted");
-    assert_eq!((deleted.phase(), deleted.reason()), (pb::Phase::Deleted, pb::Reason::Requested));
+    let deleted = orchestrator
+        .delete(&sandbox.sandbox_id)
+        .await
+        .expect("deleted");
+    assert_eq!(
+        (deleted.phase(), deleted.reason()),
+        (pb::Phase::Deleted, pb::Reason::Requested)
+    );
     assert_eq!(deleted.workspace_version, version(2));
     assert_eq!(deleted.ending.expect("it ended").not_synced, "");
     assert!(deleted.instance.is_none());
     let calls = orchestrator.peers.calls();
-    assert_eq!(calls[3..], ["drain", "revoke-agent", "sync", "revoke-instance"]);
+    assert_eq!(
+        calls[3..],
+        ["drain", "revoke-agent", "sync", "revoke-instance"]
+    );
     assert!(orchestrator.backend.claimed().is_empty());
 }
 
@@ -29,8 +38,14 @@ async fn a_delete_goes_through_every_step_in_order_and_answers_the_last_version(
 async fn deleting_twice_is_the_same_until_the_tombstone_goes() {
     let orchestrator = Harness::start().await;
     let sandbox = orchestrator.ready("demo").await;
-    let first = orchestrator.delete(&sandbox.sandbox_id).await.expect("deleted");
-    let second = orchestrator.delete(&sandbox.sandbox_id).await.expect("the same");
+    let first = orchestrator
+        .delete(&sandbox.sandbox_id)
+        .await
+        .expect("deleted");
+    let second = orchestrator
+        .delete(&sandbox.sandbox_id)
+        .await
+        .expect("the same");
     assert_eq!(first, second);
     orchestrator.clock.advance(Duration::from_secs(25 * 3600));
     let gone = async {
@@ -39,9 +54,17 @@ async fn deleting_twice_is_the_same_until_the_tombstone_goes() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("forgotten");
-    let refused = orchestrator.delete(&sandbox.sandbox_id).await.expect_err("nobody knows it");
-    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::NotFound, "SANDBOX_UNKNOWN"));
+    tokio::time::timeout(Duration::from_secs(20), gone)
+        .await
+        .expect("forgotten");
+    let refused = orchestrator
+        .delete(&sandbox.sandbox_id)
+        .await
+        .expect_err("nobody knows it");
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::NotFound, "SANDBOX_UNKNOWN")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +74,10 @@ async fn what_could_not_be_synced_is_said_and_the_end_comes_all_the_same() {
     orchestrator.peers.fail("revoke-agent", usize::MAX);
     orchestrator.peers.fail("sync", usize::MAX);
     let sandbox = orchestrator.ready("demo").await;
-    let deleted = orchestrator.delete(&sandbox.sandbox_id).await.expect("deleted");
+    let deleted = orchestrator
+        .delete(&sandbox.sandbox_id)
+        .await
+        .expect("deleted");
     let said = deleted.ending.expect("it ended").not_synced;
     assert!(said.contains("since the last version"), "{said}");
     assert!(orchestrator.backend.claimed().is_empty());
@@ -63,9 +89,17 @@ async fn nothing_is_deleted_before_it_is_revoked_and_gone() {
     orchestrator.peers.fail("revoke-instance", 2);
     orchestrator.backend.stuck.store(2, Ordering::SeqCst);
     let sandbox = orchestrator.ready("demo").await;
-    let deleted = orchestrator.delete(&sandbox.sandbox_id).await.expect("in the end");
+    let deleted = orchestrator
+        .delete(&sandbox.sandbox_id)
+        .await
+        .expect("in the end");
     assert_eq!(deleted.phase(), pb::Phase::Deleted);
-    let revoked = orchestrator.peers.calls().iter().filter(|call| *call == "revoke-instance").count();
+    let revoked = orchestrator
+        .peers
+        .calls()
+        .iter()
+        .filter(|call| *call == "revoke-instance")
+        .count();
     assert_eq!(revoked, 3);
     assert!(orchestrator.backend.claimed().is_empty());
 }
@@ -78,7 +112,10 @@ async fn while_a_conversation_is_deleted_a_create_is_asked_to_come_back() {
     let deleting = orchestrator.delete(&sandbox.sandbox_id);
     let meanwhile = async {
         orchestrator.peers.asked("sync").await;
-        let refused = orchestrator.create(of("demo")).await.expect_err("it is being deleted");
+        let refused = orchestrator
+            .create(of("demo"))
+            .await
+            .expect_err("it is being deleted");
         use tonic_types::StatusExt as _;
         assert_eq!(refused.code(), Code::FailedPrecondition);
         assert!(refused.get_details_retry_info().is_some());
@@ -94,10 +131,21 @@ async fn while_a_conversation_is_deleted_a_create_is_asked_to_come_back() {
 async fn a_delete_stops_a_start_that_hangs() {
     let orchestrator = Harness::start().await;
     orchestrator.peers.hold("attach");
-    let request = pb::CreateSandboxRequest { wait: pb::Wait::None.into(), ..of("demo") };
-    let sandbox = orchestrator.create(request).await.expect("recorded").sandbox.expect("a sandbox");
+    let request = pb::CreateSandboxRequest {
+        wait: pb::Wait::None.into(),
+        ..of("demo")
+    };
+    let sandbox = orchestrator
+        .create(request)
+        .await
+        .expect("recorded")
+        .sandbox
+        .expect("a sandbox");
     orchestrator.peers.asked("attach").await;
-    let deleted = orchestrator.delete(&sandbox.sandbox_id).await.expect("deleted");
+    let deleted = orchestrator
+        .delete(&sandbox.sandbox_id)
+        .await
+        .expect("deleted");
     assert_eq!(deleted.phase(), pb::Phase::Deleted);
     assert!(orchestrator.backend.claimed().is_empty());
     assert!(!orchestrator.peers.calls().contains(&"sync".to_owned()));
@@ -108,18 +156,39 @@ async fn a_resumed_sandbox_is_another_run_with_the_same_identity() {
     let orchestrator = Harness::start().await;
     *orchestrator.peers.script.synced.lock() = version(3);
     let first = orchestrator.ready("demo").await;
-    let suspended = orchestrator.suspend(&first.sandbox_id).await.expect("suspended");
-    assert_eq!((suspended.phase(), suspended.workspace_version), (pb::Phase::Suspended, version(3)));
-    let again = orchestrator.suspend(&first.sandbox_id).await.expect("it is");
+    let suspended = orchestrator
+        .suspend(&first.sandbox_id)
+        .await
+        .expect("suspended");
+    assert_eq!(
+        (suspended.phase(), suspended.workspace_version),
+        (pb::Phase::Suspended, version(3))
+    );
+    let again = orchestrator
+        .suspend(&first.sandbox_id)
+        .await
+        .expect("it is");
     assert_eq!(again.phase(), pb::Phase::Suspended);
     // What a create finds is the suspended one, and it does not wait for a READY that nobody asked for.
-    let found = orchestrator.create(of("demo")).await.expect("found").sandbox.expect("a sandbox");
+    let found = orchestrator
+        .create(of("demo"))
+        .await
+        .expect("found")
+        .sandbox
+        .expect("a sandbox");
     assert_eq!(found.phase(), pb::Phase::Suspended);
     let resuming = orchestrator.resume(&first.sandbox_id);
     let reporting = async {
-        let hydrating = orchestrator.until(&first.sandbox_id, pb::Phase::Hydrating).await;
-        let hydrated = pb::report_instance_request::Event::Hydrated(pb::Hydrated { version: version(3) });
-        orchestrator.report(&Run::of(&hydrating), hydrated).await.expect("heard");
+        let hydrating = orchestrator
+            .until(&first.sandbox_id, pb::Phase::Hydrating)
+            .await;
+        let hydrated = pb::report_instance_request::Event::Hydrated(pb::Hydrated {
+            version: version(3),
+        });
+        orchestrator
+            .report(&Run::of(&hydrating), hydrated)
+            .await
+            .expect("heard");
     };
     let (resumed, ()) = tokio::join!(resuming, reporting);
     let resumed = resumed.expect("resumed");
@@ -127,7 +196,10 @@ async fn a_resumed_sandbox_is_another_run_with_the_same_identity() {
     let (before, after) = (Run::of(&first), Run::of(&resumed));
     assert_eq!(after.generation, before.generation + 1);
     assert_ne!(after.instance, before.instance);
-    let same = orchestrator.resume(&first.sandbox_id).await.expect("it runs");
+    let same = orchestrator
+        .resume(&first.sandbox_id)
+        .await
+        .expect("it runs");
     assert_eq!(Run::of(&same).instance, after.instance);
 }
 
@@ -136,17 +208,46 @@ async fn a_report_of_an_earlier_run_is_refused() {
     let orchestrator = Harness::start().await;
     let sandbox = orchestrator.ready("demo").await;
     let run = Run::of(&sandbox);
-    let synced = |seed| pb::report_instance_request::Event::Synced(pb::Synced { version: version(seed) });
-    orchestrator.report(&run, synced(4)).await.expect("its own run");
-    assert_eq!(orchestrator.get(&sandbox.sandbox_id).await.expect("there").workspace_version, version(4));
-    let later = Run { generation: 2, ..run.clone() };
-    let elsewhere = Run { instance: orchestrator.backend.spare().as_str().to_owned(), ..run.clone() };
+    let synced = |seed| {
+        pb::report_instance_request::Event::Synced(pb::Synced {
+            version: version(seed),
+        })
+    };
+    orchestrator
+        .report(&run, synced(4))
+        .await
+        .expect("its own run");
+    assert_eq!(
+        orchestrator
+            .get(&sandbox.sandbox_id)
+            .await
+            .expect("there")
+            .workspace_version,
+        version(4)
+    );
+    let later = Run {
+        generation: 2,
+        ..run.clone()
+    };
+    let elsewhere = Run {
+        instance: orchestrator.backend.spare().as_str().to_owned(),
+        ..run.clone()
+    };
     for other in [later, elsewhere] {
-        let refused = orchestrator.report(&other, synced(5)).await.expect_err("another run");
+        let refused = orchestrator
+            .report(&other, synced(5))
+            .await
+            .expect_err("another run");
         assert_eq!(reason(&refused), "INSTANCE_NOT_CURRENT");
     }
-    orchestrator.delete(&sandbox.sandbox_id).await.expect("deleted");
-    let refused = orchestrator.report(&run, synced(6)).await.expect_err("it ended");
+    orchestrator
+        .delete(&sandbox.sandbox_id)
+        .await
+        .expect("deleted");
+    let refused = orchestrator
+        .report(&run, synced(6))
+        .await
+        .expect_err("it ended");
     assert_eq!(reason(&refused), "INSTANCE_NOT_CURRENT");
 }
 
@@ -155,15 +256,31 @@ async fn an_end_is_moved_within_the_templates_maximum() {
     let orchestrator = Harness::start().await;
     let sandbox = orchestrator.ready("demo").await;
     let extend = |ttl| {
-        let request = pb::ExtendSandboxRequest { sandbox_id: sandbox.sandbox_id.clone(), ttl };
+        let request = pb::ExtendSandboxRequest {
+            sandbox_id: sandbox.sandbox_id.clone(),
+            ttl,
+        };
         let mut client = orchestrator.sandboxes();
         let request = orchestrator.request(request);
-        async move { client.extend_sandbox(request).await.map(|answer| answer.into_inner().sandbox) }
+        async move {
+            client
+                .extend_sandbox(request)
+                .await
+                .map(|answer| answer.into_inner().sandbox)
+        }
     };
-    let extended = extend(Some(seconds(7200))).await.expect("within").expect("a sandbox");
+    let extended = extend(Some(seconds(7200)))
+        .await
+        .expect("within")
+        .expect("a sandbox");
     let until = orchestrator.clock.now().plus(Duration::from_secs(7200));
     assert_eq!(extended.expires_at, Some(timestamp_to(until)));
-    for ttl in [None, Some(seconds(0)), Some(seconds(-1)), Some(seconds(7201))] {
+    for ttl in [
+        None,
+        Some(seconds(0)),
+        Some(seconds(-1)),
+        Some(seconds(7201)),
+    ] {
         let refused = extend(ttl).await.expect_err("out of bounds");
         assert_eq!(fields(&refused), ["ttl"]);
     }
@@ -180,23 +297,51 @@ async fn an_idle_sandbox_is_suspended_and_a_used_one_is_not() {
         instance_id: Run::of(&used).instance,
         last_active_at: Some(timestamp_to(orchestrator.clock.now())),
     };
-    let request = pb::ReportActivityRequest { activities: vec![activity] };
-    orchestrator.endpoints().report_activity(request).await.expect("heard");
+    let request = pb::ReportActivityRequest {
+        activities: vec![activity],
+    };
+    orchestrator
+        .endpoints()
+        .report_activity(request)
+        .await
+        .expect("heard");
     orchestrator.clock.advance(Duration::from_secs(2 * 60));
-    let suspended = orchestrator.until(&idle.sandbox_id, pb::Phase::Suspended).await;
+    let suspended = orchestrator
+        .until(&idle.sandbox_id, pb::Phase::Suspended)
+        .await;
     assert_eq!(suspended.reason(), pb::Reason::Idle);
-    assert_eq!(orchestrator.get(&used.sandbox_id).await.expect("there").phase(), pb::Phase::Ready);
+    assert_eq!(
+        orchestrator
+            .get(&used.sandbox_id)
+            .await
+            .expect("there")
+            .phase(),
+        pb::Phase::Ready
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_whose_time_is_up_is_deleted_with_its_last_sync() {
     let orchestrator = Harness::start().await;
     *orchestrator.peers.script.synced.lock() = version(9);
-    let request = pb::CreateSandboxRequest { ttl: Some(seconds(60)), ..of("demo") };
-    let sandbox = orchestrator.create(request).await.expect("created").sandbox.expect("a sandbox");
+    let request = pb::CreateSandboxRequest {
+        ttl: Some(seconds(60)),
+        ..of("demo")
+    };
+    let sandbox = orchestrator
+        .create(request)
+        .await
+        .expect("created")
+        .sandbox
+        .expect("a sandbox");
     orchestrator.clock.advance(Duration::from_secs(61));
-    let ended = orchestrator.until(&sandbox.sandbox_id, pb::Phase::Deleted).await;
-    assert_eq!((ended.reason(), ended.workspace_version), (pb::Reason::Expired, version(9)));
+    let ended = orchestrator
+        .until(&sandbox.sandbox_id, pb::Phase::Deleted)
+        .await;
+    assert_eq!(
+        (ended.reason(), ended.workspace_version),
+        (pb::Reason::Expired, version(9))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,12 +353,28 @@ async fn a_session_at_its_maximum_is_suspended() {
         idle_timeout: Some(seconds(0)),
         ..of("demo")
     };
-    let sandbox = orchestrator.create(request).await.expect("created").sandbox.expect("a sandbox");
+    let sandbox = orchestrator
+        .create(request)
+        .await
+        .expect("created")
+        .sandbox
+        .expect("a sandbox");
     orchestrator.clock.advance(Duration::from_secs(1));
-    let extend = pb::ExtendSandboxRequest { sandbox_id: sandbox.sandbox_id.clone(), ttl: Some(seconds(24 * 3600)) };
-    orchestrator.sandboxes().extend_sandbox(orchestrator.request(extend)).await.expect("extended");
-    orchestrator.clock.advance(Duration::from_secs(24 * 3600 - 1));
-    let suspended = orchestrator.until(&sandbox.sandbox_id, pb::Phase::Suspended).await;
+    let extend = pb::ExtendSandboxRequest {
+        sandbox_id: sandbox.sandbox_id.clone(),
+        ttl: Some(seconds(24 * 3600)),
+    };
+    orchestrator
+        .sandboxes()
+        .extend_sandbox(orchestrator.request(extend))
+        .await
+        .expect("extended");
+    orchestrator
+        .clock
+        .advance(Duration::from_secs(24 * 3600 - 1));
+    let suspended = orchestrator
+        .until(&sandbox.sandbox_id, pb::Phase::Suspended)
+        .await;
     assert_eq!(suspended.reason(), pb::Reason::SessionMax);
 }
 
@@ -226,11 +387,19 @@ async fn a_command_that_ends_is_finished_and_stays_readable() {
         signal: None,
         last_output: b"bye\n".to_vec(),
     });
-    orchestrator.report(&Run::of(&sandbox), ended).await.expect("heard");
+    orchestrator
+        .report(&Run::of(&sandbox), ended)
+        .await
+        .expect("heard");
     orchestrator.peers.asked("revoke-instance").await;
-    let finished = orchestrator.until(&sandbox.sandbox_id, pb::Phase::Finished).await;
+    let finished = orchestrator
+        .until(&sandbox.sandbox_id, pb::Phase::Finished)
+        .await;
     let ending = finished.ending.expect("it ended");
-    assert_eq!((ending.exit_code, ending.last_output.as_slice()), (Some(3), &b"bye\n"[..]));
+    assert_eq!(
+        (ending.exit_code, ending.last_output.as_slice()),
+        (Some(3), &b"bye\n"[..])
+    );
     assert!(orchestrator.peers.calls().contains(&"sync".to_owned()));
 }
 
@@ -239,27 +408,57 @@ async fn an_instance_that_is_lost_fails_its_sandbox_and_is_revoked() {
     let orchestrator = Harness::start().await;
     let sandbox = orchestrator.ready("demo").await;
     orchestrator.backend.lose(&Run::of(&sandbox).instance());
-    let failed = orchestrator.until(&sandbox.sandbox_id, pb::Phase::Failed).await;
+    let failed = orchestrator
+        .until(&sandbox.sandbox_id, pb::Phase::Failed)
+        .await;
     assert_eq!(failed.reason(), pb::Reason::InstanceLost);
     orchestrator.peers.asked("revoke-instance").await;
-    assert!(!orchestrator.peers.calls().contains(&"sync".to_owned()), "there is nobody to sync");
+    assert!(
+        !orchestrator.peers.calls().contains(&"sync".to_owned()),
+        "there is nobody to sync"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn others_sandboxes_do_not_exist() {
     let orchestrator = Harness::start().await;
     let sandbox = orchestrator.ready("demo").await;
-    for other in [orchestrator.as_user("acme", "bob"), orchestrator.as_user("umbrella", "ann")] {
+    for other in [
+        orchestrator.as_user("acme", "bob"),
+        orchestrator.as_user("umbrella", "ann"),
+    ] {
         for refused in [
-            other.get(&sandbox.sandbox_id).await.expect_err("not theirs"),
-            other.suspend(&sandbox.sandbox_id).await.expect_err("not theirs"),
-            other.resume(&sandbox.sandbox_id).await.expect_err("not theirs"),
-            other.delete(&sandbox.sandbox_id).await.expect_err("not theirs"),
+            other
+                .get(&sandbox.sandbox_id)
+                .await
+                .expect_err("not theirs"),
+            other
+                .suspend(&sandbox.sandbox_id)
+                .await
+                .expect_err("not theirs"),
+            other
+                .resume(&sandbox.sandbox_id)
+                .await
+                .expect_err("not theirs"),
+            other
+                .delete(&sandbox.sandbox_id)
+                .await
+                .expect_err("not theirs"),
         ] {
-            assert_eq!((refused.code(), reason(&refused).as_str()), (Code::NotFound, "SANDBOX_UNKNOWN"));
+            assert_eq!(
+                (refused.code(), reason(&refused).as_str()),
+                (Code::NotFound, "SANDBOX_UNKNOWN")
+            );
         }
     }
     let refused = orchestrator.get("nonsense").await.expect_err("no id");
     assert_eq!(fields(&refused), ["sandbox_id"]);
-    assert_eq!(orchestrator.get(&sandbox.sandbox_id).await.expect("there").phase(), pb::Phase::Ready);
+    assert_eq!(
+        orchestrator
+            .get(&sandbox.sandbox_id)
+            .await
+            .expect("there")
+            .phase(),
+        pb::Phase::Ready
+    );
 }

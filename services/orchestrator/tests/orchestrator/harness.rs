@@ -17,13 +17,13 @@ use sandgate_backend::Backend;
 use sandgate_db::DatabaseUrl;
 use sandgate_orchestrator::{Config, Limits, Ports, Templates, migrate, serve};
 use sandgate_rpc::{
-    CALLER_METADATA, Caller, Channel, ChannelOptions, Memory, Peer, Principal, Role, Service, SessionCaller,
-    Shutdown, memory,
+    CALLER_METADATA, Caller, Channel, ChannelOptions, Memory, Peer, Principal, Role, Service,
+    SessionCaller, Shutdown, memory,
 };
 use sandgate_testkit::TestClock;
 use sandgate_types::{
-    ApiKeyId, ConversationId, Generation, InstanceId, SandboxId, SessionId, TenantId, Timestamp, TokenId, UserId,
-    VersionId,
+    ApiKeyId, ConversationId, Generation, InstanceId, SandboxId, SessionId, TenantId, Timestamp,
+    TokenId, UserId, VersionId,
 };
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
@@ -152,14 +152,19 @@ impl Harness {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(END, ready).await.expect("ready in time");
+        tokio::time::timeout(END, ready)
+            .await
+            .expect("ready in time");
     }
 
     /// Ends the orchestrator as Ctrl-C would, and starts another on its database.
     pub(crate) async fn restart(self) -> Self {
         self.shutdown.begin();
         let served = self.served.lock().take().expect("it runs");
-        tokio::time::timeout(END, served).await.expect("it ends in time").expect("it served");
+        tokio::time::timeout(END, served)
+            .await
+            .expect("it ends in time")
+            .expect("it served");
         self.peers_end.begin();
         Self::over(self.backend, self.peers, self.clock, self.url, self._folder).await
     }
@@ -209,8 +214,14 @@ impl Harness {
         AuditServiceClient::new(self.channel.clone())
     }
 
-    pub(crate) async fn create(&self, request: pb::CreateSandboxRequest) -> Result<pb::CreateSandboxResponse, Status> {
-        let answer = self.sandboxes().create_sandbox(self.request(request)).await?;
+    pub(crate) async fn create(
+        &self,
+        request: pb::CreateSandboxRequest,
+    ) -> Result<pb::CreateSandboxResponse, Status> {
+        let answer = self
+            .sandboxes()
+            .create_sandbox(self.request(request))
+            .await?;
         Ok(answer.into_inner())
     }
 
@@ -222,30 +233,55 @@ impl Harness {
     }
 
     pub(crate) async fn get(&self, sandbox_id: &str) -> Result<pb::Sandbox, Status> {
-        let request = pb::GetSandboxRequest { sandbox_id: sandbox_id.to_owned() };
+        let request = pb::GetSandboxRequest {
+            sandbox_id: sandbox_id.to_owned(),
+        };
         let answer = self.sandboxes().get_sandbox(self.request(request)).await?;
         Ok(answer.into_inner().sandbox.expect("a sandbox"))
     }
 
-    pub(crate) async fn list(&self, request: pb::ListSandboxesRequest) -> Result<pb::ListSandboxesResponse, Status> {
-        Ok(self.sandboxes().list_sandboxes(self.request(request)).await?.into_inner())
+    pub(crate) async fn list(
+        &self,
+        request: pb::ListSandboxesRequest,
+    ) -> Result<pb::ListSandboxesResponse, Status> {
+        Ok(self
+            .sandboxes()
+            .list_sandboxes(self.request(request))
+            .await?
+            .into_inner())
     }
 
     pub(crate) async fn delete(&self, sandbox_id: &str) -> Result<pb::Sandbox, Status> {
-        let request = pb::DeleteSandboxRequest { sandbox_id: sandbox_id.to_owned() };
-        let answer = self.sandboxes().delete_sandbox(self.request(request)).await?;
+        let request = pb::DeleteSandboxRequest {
+            sandbox_id: sandbox_id.to_owned(),
+        };
+        let answer = self
+            .sandboxes()
+            .delete_sandbox(self.request(request))
+            .await?;
         Ok(answer.into_inner().sandbox.expect("a sandbox"))
     }
 
     pub(crate) async fn suspend(&self, sandbox_id: &str) -> Result<pb::Sandbox, Status> {
-        let request = pb::SuspendSandboxRequest { sandbox_id: sandbox_id.to_owned() };
-        let answer = self.sandboxes().suspend_sandbox(self.request(request)).await?;
+        let request = pb::SuspendSandboxRequest {
+            sandbox_id: sandbox_id.to_owned(),
+        };
+        let answer = self
+            .sandboxes()
+            .suspend_sandbox(self.request(request))
+            .await?;
         Ok(answer.into_inner().sandbox.expect("a sandbox"))
     }
 
     pub(crate) async fn resume(&self, sandbox_id: &str) -> Result<pb::Sandbox, Status> {
-        let request = pb::ResumeSandboxRequest { sandbox_id: sandbox_id.to_owned(), wait: 0 };
-        let answer = self.sandboxes().resume_sandbox(self.request(request)).await?;
+        let request = pb::ResumeSandboxRequest {
+            sandbox_id: sandbox_id.to_owned(),
+            wait: 0,
+        };
+        let answer = self
+            .sandboxes()
+            .resume_sandbox(self.request(request))
+            .await?;
         Ok(answer.into_inner().sandbox.expect("a sandbox"))
     }
 
@@ -260,11 +296,17 @@ impl Harness {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(END, there).await.unwrap_or_else(|_| panic!("never {phase:?}"))
+        tokio::time::timeout(END, there)
+            .await
+            .unwrap_or_else(|_| panic!("never {phase:?}"))
     }
 
     /// What a keeper reports through the gate.
-    pub(crate) async fn report(&self, run: &Run, event: pb::report_instance_request::Event) -> Result<(), Status> {
+    pub(crate) async fn report(
+        &self,
+        run: &Run,
+        event: pb::report_instance_request::Event,
+    ) -> Result<(), Status> {
         let request = pb::ReportInstanceRequest { event: Some(event) };
         let caller = run.caller(&self.asker.0);
         InstanceServiceClient::new(self.channel.clone())
@@ -338,7 +380,9 @@ pub(crate) fn of(conversation: &str) -> pb::CreateSandboxRequest {
 }
 
 pub(crate) fn version(seed: u64) -> String {
-    VersionId::random(&mut StdRng::seed_from_u64(seed)).as_str().to_owned()
+    VersionId::random(&mut StdRng::seed_from_u64(seed))
+        .as_str()
+        .to_owned()
 }
 
 pub(crate) fn seconds(seconds: i64) -> prost_types::Duration {
@@ -348,12 +392,21 @@ pub(crate) fn seconds(seconds: i64) -> prost_types::Duration {
 /// The `ErrorInfo.reason` of a refusal.
 pub(crate) fn reason(status: &Status) -> String {
     use tonic_types::StatusExt as _;
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
 }
 
 /// The fields that a refusal names.
 pub(crate) fn fields(status: &Status) -> Vec<String> {
     use tonic_types::StatusExt as _;
-    let request = status.get_details_bad_request().map(|details| details.field_violations);
-    request.unwrap_or_default().into_iter().map(|violation| violation.field).collect()
+    let request = status
+        .get_details_bad_request()
+        .map(|details| details.field_violations);
+    request
+        .unwrap_or_default()
+        .into_iter()
+        .map(|violation| violation.field)
+        .collect()
 }

@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use sandgate_api::sandbox::v1 as sandbox;
 use sandgate_api::storage::v1 as storage;
 use sandgate_api::token::v1 as token;
-use sandgate_rpc::{Listen, Memory, Peer, Readiness, Server, ServerOptions, Service, Shutdown, Target, memory};
+use sandgate_rpc::{
+    Listen, Memory, Peer, Readiness, Server, ServerOptions, Service, Shutdown, Target, memory,
+};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -76,13 +78,19 @@ impl FakePeers {
     /// Waits until a step was asked for.
     pub(crate) async fn asked(&self, step: &str) {
         let mut calls = self.script.calls.subscribe();
-        calls.wait_for(|calls| calls.iter().any(|call| call == step)).await.expect("the script lives");
+        calls
+            .wait_for(|calls| calls.iter().any(|call| call == step))
+            .await
+            .expect("the script lives");
     }
 
     /// Serves all of it on one pipe, as the orchestrator's peer.
     pub(crate) fn serve(&self, shutdown: &Shutdown) -> Target {
         let (listen, pipe): (Listen, Memory) = memory();
-        let fake = |name| Fake { script: Arc::clone(&self.script), name };
+        let fake = |name| Fake {
+            script: Arc::clone(&self.script),
+            name,
+        };
         let server = Server::new(ServerOptions::new(Readiness::new()))
             .service(Tokens(fake("token")))
             .service(Revocations(fake("token")))
@@ -91,7 +99,10 @@ impl FakePeers {
             .service(Files(fake("keeper")));
         let end = shutdown.clone();
         shutdown.spawn("peers", async move {
-            server.serve(vec![listen], &end).await.expect("the peers serve");
+            server
+                .serve(vec![listen], &end)
+                .await
+                .expect("the peers serve");
         });
         pipe.target(Peer::Service(Service::Orchestrator))
     }
@@ -106,9 +117,13 @@ struct Fake {
 
 impl Fake {
     async fn step(&self, step: &'static str) -> Result<(), Status> {
-        self.script.calls.send_modify(|calls| calls.push(step.to_owned()));
+        self.script
+            .calls
+            .send_modify(|calls| calls.push(step.to_owned()));
         let mut held = self.script.held.subscribe();
-        held.wait_for(|held| !held.contains(step)).await.expect("the script lives");
+        held.wait_for(|held| !held.contains(step))
+            .await
+            .expect("the script lives");
         let mut failing = self.script.failing.lock();
         match failing.get_mut(step) {
             None | Some(0) => Ok(()),
@@ -185,7 +200,10 @@ fake!(Files, "sandgate.sandbox.v1.FileService", {
 });
 
 impl Fake {
-    async fn mint(&self, request: Request<token::MintSessionRequest>) -> Result<token::MintSessionResponse, Status> {
+    async fn mint(
+        &self,
+        request: Request<token::MintSessionRequest>,
+    ) -> Result<token::MintSessionResponse, Status> {
         self.step("mint").await?;
         assert!(request.get_ref().generation >= 1);
         let tokens = token::TokenPair {
@@ -193,46 +211,77 @@ impl Fake {
             daemon_token: "daemon-canary".into(),
             expires_at: None,
         };
-        Ok(token::MintSessionResponse { tokens: Some(tokens), ticket: "ticket-canary".into() })
+        Ok(token::MintSessionResponse {
+            tokens: Some(tokens),
+            ticket: "ticket-canary".into(),
+        })
     }
 
-    async fn revoke(&self, request: Request<token::RevokeRequest>) -> Result<token::RevokeResponse, Status> {
+    async fn revoke(
+        &self,
+        request: Request<token::RevokeRequest>,
+    ) -> Result<token::RevokeResponse, Status> {
         let target = request.into_inner().target.expect("a target");
         match target.scope.expect("a scope") {
-            token::revocation_target::Scope::AgentOfInstanceId(_) => self.step("revoke-agent").await?,
+            token::revocation_target::Scope::AgentOfInstanceId(_) => {
+                self.step("revoke-agent").await?
+            }
             token::revocation_target::Scope::InstanceId(_) => self.step("revoke-instance").await?,
             other => panic!("nobody revokes {other:?}"),
         }
         Ok(token::RevokeResponse::default())
     }
 
-    async fn head(&self, _: Request<storage::GetWorkspaceRequest>) -> Result<storage::GetWorkspaceResponse, Status> {
+    async fn head(
+        &self,
+        _: Request<storage::GetWorkspaceRequest>,
+    ) -> Result<storage::GetWorkspaceResponse, Status> {
         self.step("head").await?;
         let head = self.script.head.lock().clone();
-        let head = head.map(|version| storage::Version { version, ..storage::Version::default() });
-        Ok(storage::GetWorkspaceResponse { head, chunking_seed: vec![7; 32] })
+        let head = head.map(|version| storage::Version {
+            version,
+            ..storage::Version::default()
+        });
+        Ok(storage::GetWorkspaceResponse {
+            head,
+            chunking_seed: vec![7; 32],
+        })
     }
 
-    async fn attach(&self, request: Request<sandbox::AttachRequest>) -> Result<sandbox::AttachResponse, Status> {
+    async fn attach(
+        &self,
+        request: Request<sandbox::AttachRequest>,
+    ) -> Result<sandbox::AttachResponse, Status> {
         assert!(request.metadata().contains_key("x-instance-id"));
         self.step("attach").await?;
         self.script.attached.lock().push(request.into_inner());
         Ok(sandbox::AttachResponse {})
     }
 
-    async fn drain(&self, request: Request<sandbox::DrainRequest>) -> Result<sandbox::DrainResponse, Status> {
+    async fn drain(
+        &self,
+        request: Request<sandbox::DrainRequest>,
+    ) -> Result<sandbox::DrainResponse, Status> {
         assert!(request.metadata().contains_key("x-instance-id"));
         self.step("drain").await?;
-        Ok(sandbox::DrainResponse { command_exit_code: None })
+        Ok(sandbox::DrainResponse {
+            command_exit_code: None,
+        })
     }
 
-    async fn sync(&self, request: Request<sandbox::SyncFilesRequest>) -> Result<sandbox::SyncFilesResponse, Status> {
+    async fn sync(
+        &self,
+        request: Request<sandbox::SyncFilesRequest>,
+    ) -> Result<sandbox::SyncFilesResponse, Status> {
         assert!(request.metadata().contains_key("x-instance-id"));
         self.step("sync").await?;
         let version = self.script.synced.lock().clone();
         if !version.is_empty() {
             *self.script.head.lock() = Some(version.clone());
         }
-        Ok(sandbox::SyncFilesResponse { version, skipped: 0 })
+        Ok(sandbox::SyncFilesResponse {
+            version,
+            skipped: 0,
+        })
     }
 }

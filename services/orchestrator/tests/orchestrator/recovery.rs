@@ -13,7 +13,10 @@ async fn an_orderly_end_suspends_what_runs_with_its_last_sync() {
     let sandbox = orchestrator.ready("demo").await;
     let orchestrator = orchestrator.restart().await;
     let found = orchestrator.get(&sandbox.sandbox_id).await.expect("kept");
-    assert_eq!((found.phase(), found.workspace_version), (pb::Phase::Suspended, version(5)));
+    assert_eq!(
+        (found.phase(), found.workspace_version),
+        (pb::Phase::Suspended, version(5))
+    );
     assert_eq!(found.ending.expect("its run ended").not_synced, "");
 }
 
@@ -24,21 +27,33 @@ async fn instances_that_survive_are_adopted_and_strangers_are_destroyed() {
     let sandbox = orchestrator.ready("demo").await;
     let run = Run::of(&sandbox);
     let stranger = {
-        let sandbox = sandgate_types::SandboxId::parse("id", &format!("s{}", "x".repeat(25))).expect("an id");
+        let sandbox =
+            sandgate_types::SandboxId::parse("id", &format!("s{}", "x".repeat(25))).expect("an id");
         let spare = orchestrator.backend.spare();
-        orchestrator
-            .backend
-            .instances
-            .lock()
-            .insert(spare.clone(), Some((sandbox, sandgate_types::Generation::FIRST)));
+        orchestrator.backend.instances.lock().insert(
+            spare.clone(),
+            Some((sandbox, sandgate_types::Generation::FIRST)),
+        );
         spare
     };
     let orchestrator = orchestrator.restart().await;
     let found = orchestrator.get(&sandbox.sandbox_id).await.expect("kept");
-    assert_eq!((found.phase(), Run::of(&found).instance), (pb::Phase::Ready, run.instance));
-    assert!(!orchestrator.backend.instances.lock().contains_key(&stranger));
+    assert_eq!(
+        (found.phase(), Run::of(&found).instance),
+        (pb::Phase::Ready, run.instance)
+    );
+    assert!(
+        !orchestrator
+            .backend
+            .instances
+            .lock()
+            .contains_key(&stranger)
+    );
     // It serves on: it can be ended, and reports are heard.
-    orchestrator.delete(&sandbox.sandbox_id).await.expect("deleted");
+    orchestrator
+        .delete(&sandbox.sandbox_id)
+        .await
+        .expect("deleted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,9 +71,14 @@ async fn rows_whose_instances_died_with_the_process_are_suspended_and_resume() {
     let ending = orchestrator.restart();
     backend.survives.store(false, Ordering::SeqCst);
     let orchestrator = ending.await;
-    let found = orchestrator.until(&sandbox.sandbox_id, pb::Phase::Suspended).await;
+    let found = orchestrator
+        .until(&sandbox.sandbox_id, pb::Phase::Suspended)
+        .await;
     assert_eq!(found.reason(), pb::Reason::BackendRestarted);
-    let resumed = orchestrator.resume(&sandbox.sandbox_id).await.expect("resumed");
+    let resumed = orchestrator
+        .resume(&sandbox.sandbox_id)
+        .await
+        .expect("resumed");
     assert!(Run::of(&resumed).generation > first.generation);
 }
 
@@ -72,19 +92,30 @@ async fn a_start_that_a_crash_cut_is_made_again_and_the_clients_retry_gets_one_s
         wait: pb::Wait::None.into(),
         ..of("demo")
     };
-    let sandbox = orchestrator.create(request.clone()).await.expect("recorded").sandbox.expect("a sandbox");
+    let sandbox = orchestrator
+        .create(request.clone())
+        .await
+        .expect("recorded")
+        .sandbox
+        .expect("a sandbox");
     orchestrator.peers.asked("attach").await;
     let claimed = orchestrator.backend.claimed();
     let orchestrator = orchestrator.restart().await;
     orchestrator.peers.let_go("attach");
-    let retry = pb::CreateSandboxRequest { wait: pb::Wait::Ready.into(), ..request };
+    let retry = pb::CreateSandboxRequest {
+        wait: pb::Wait::Ready.into(),
+        ..request
+    };
     let retried = orchestrator.create(retry).await.expect("ready");
     let found = retried.sandbox.expect("a sandbox");
     assert_eq!(found.sandbox_id, sandbox.sandbox_id);
     assert_eq!(Run::of(&found).generation, 2);
     let now = orchestrator.backend.claimed();
     assert_eq!(now.len(), 1);
-    assert_ne!(now, claimed, "an instance that was ever claimed is not used again");
+    assert_ne!(
+        now, claimed,
+        "an instance that was ever claimed is not used again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,11 +129,17 @@ async fn an_environment_that_a_crash_lost_is_brought_again_by_the_retry() {
         wait: pb::Wait::None.into(),
         ..of("demo")
     };
-    orchestrator.create(request.clone()).await.expect("recorded");
+    orchestrator
+        .create(request.clone())
+        .await
+        .expect("recorded");
     orchestrator.peers.asked("mint").await;
     let orchestrator = orchestrator.restart().await;
     orchestrator.peers.let_go("mint");
-    let retry = pb::CreateSandboxRequest { wait: pb::Wait::Ready.into(), ..request };
+    let retry = pb::CreateSandboxRequest {
+        wait: pb::Wait::Ready.into(),
+        ..request
+    };
     orchestrator.create(retry).await.expect("ready");
     let attached = orchestrator.peers.script.attached.lock().clone();
     assert_eq!(attached.len(), 1);
@@ -115,15 +152,23 @@ async fn a_delete_that_a_crash_cut_is_finished() {
     orchestrator.backend.survives.store(true, Ordering::SeqCst);
     let sandbox = orchestrator.ready("demo").await;
     orchestrator.peers.hold("sync");
-    let mut request = orchestrator.request(pb::DeleteSandboxRequest { sandbox_id: sandbox.sandbox_id.clone() });
+    let mut request = orchestrator.request(pb::DeleteSandboxRequest {
+        sandbox_id: sandbox.sandbox_id.clone(),
+    });
     request.set_timeout(std::time::Duration::from_millis(300));
-    orchestrator.sandboxes().delete_sandbox(request).await.expect_err("held");
+    orchestrator
+        .sandboxes()
+        .delete_sandbox(request)
+        .await
+        .expect_err("held");
     orchestrator.peers.asked("sync").await;
     let peers = orchestrator.peers.clone();
     let restarting = orchestrator.restart();
     peers.let_go("sync");
     let orchestrator = restarting.await;
-    orchestrator.until(&sandbox.sandbox_id, pb::Phase::Deleted).await;
+    orchestrator
+        .until(&sandbox.sandbox_id, pb::Phase::Deleted)
+        .await;
     assert!(orchestrator.backend.claimed().is_empty());
     orchestrator.ready("demo").await;
 }

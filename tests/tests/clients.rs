@@ -1,0 +1,104 @@
+//! Clients in other languages drive the whole flow against the running binary.
+
+use std::process::Command;
+
+use sandgate_e2e::mesh::Home;
+use sandgate_e2e::{config, python};
+
+#[test]
+fn a_python_client_drives_a_conversation_from_create_to_delete() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let stubs = tempfile::tempdir().expect("a folder");
+    python::generate_stubs(&config::repository().join("proto"), stubs.path());
+    let output = python::client(stubs.path(), "client.py")
+        .arg(&up.address)
+        .arg(home.api_key())
+        .arg("python")
+        .output()
+        .expect("start python");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let saw: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert!(saw["sandbox_id"].as_str().expect("an id").starts_with('s'));
+}
+
+#[test]
+fn the_grpcurl_lines_of_the_greeting_work_when_they_are_pasted() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let lines: Vec<&str> = up
+        .printed
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("grpcurl "))
+        .collect();
+    assert_eq!(lines.len(), 3, "{}", up.printed);
+    for line in lines {
+        let folder = config::grpcurl()
+            .parent()
+            .expect("it lies in a folder")
+            .to_owned();
+        let output = Command::new("/bin/sh")
+            .args(["-c", line])
+            .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
+            .output()
+            .expect("start a shell");
+        assert!(
+            output.status.success(),
+            "{line}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(!output.stdout.is_empty(), "{line} printed nothing");
+    }
+}
+
+#[test]
+fn a_second_mesh_on_one_data_directory_is_refused_by_the_number_of_the_first() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let second = home
+        .sandgate(["up", "--listen", "127.0.0.1:0"])
+        .output()
+        .expect("start sandgate");
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains(&up.pid().to_string()), "{said}");
+}
+
+#[test]
+fn run_uses_the_mesh_that_is_up() {
+    let home = Home::new();
+    let _up = home.up(&[]);
+    let first = home.run("shared", &["/bin/sh", "-c", "echo here > file; echo done"]);
+    assert_eq!(
+        String::from_utf8_lossy(&first.stdout),
+        "done\n",
+        "{}",
+        String::from_utf8_lossy(&first.stderr)
+    );
+    let second = home.run("shared", &["cat", "file"]);
+    assert_eq!(
+        String::from_utf8_lossy(&second.stdout),
+        "here\n",
+        "{}",
+        String::from_utf8_lossy(&second.stderr)
+    );
+}
+
+#[test]
+fn a_port_in_use_stops_the_start_and_is_named() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let output = home
+        .sandgate(["up", "--listen", &address])
+        .output()
+        .expect("start sandgate");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(&address) && said.contains("in use"), "{said}");
+}
