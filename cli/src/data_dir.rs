@@ -91,11 +91,6 @@ impl DataDir {
         &self.path
     }
 
-    /// Where sockets are; short enough for their paths.
-    pub(crate) fn sockets(&self) -> &Path {
-        &self.sockets
-    }
-
     /// The client listener's Unix socket.
     pub(crate) fn client_socket(&self) -> PathBuf {
         self.sockets.join("client.sock")
@@ -358,6 +353,6 @@ mod tests {
         let runtime = folder.path().join("runtime");
         let data = DataDir::open(&deep, &folder.path().join("config"), Some(&runtime))
             .expect("a data directory");
-        assert!(data.sockets().starts_with(&runtime));
+        assert!(data.client_socket().starts_with(&runtime));
     }
 }

@@ -28,6 +28,13 @@ fn main() -> ExitCode {
         Command::AuthGateway(own) => sandgate_auth_gateway::main(own.arguments.into_iter()),
         Command::StorageSync(own) => sandgate_storage_sync::main(own.arguments.into_iter()),
         Command::Sandboxd(own) => sandgate_sandboxd::main(own.arguments.into_iter()),
-        own => command::run(data_dir, own),
+        own @ (Command::Run(_)
+        | Command::Up(_)
+        | Command::Init(_)
+        | Command::GenSecret
+        | Command::Ls
+        | Command::Suspend(_)
+        | Command::Rm(_)
+        | Command::Files(_)) => command::run(data_dir, own),
     }
 }

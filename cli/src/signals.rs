@@ -30,7 +30,6 @@ impl Signals {
     }
 
     /// Waits for one more and ends the process: sandboxes die with it, and what was not synced is lost.
-    #[expect(clippy::exit, reason = "the person insists")]
     pub(crate) async fn insist(&mut self) {
         self.next().await;
         std::process::exit(EXIT_INTERRUPTED);

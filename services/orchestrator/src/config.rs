@@ -247,7 +247,7 @@ impl TryFrom<Args> for (Config, Process) {
             ..defaults
         };
         let first_uid = first_uid.unwrap_or(FIRST_UID);
-        if first_uid < FIRST_UID_MIN || first_uid > FIRST_UID_MAX {
+        if !(FIRST_UID_MIN..=FIRST_UID_MAX).contains(&first_uid) {
             let rule = format!("must be between {FIRST_UID_MIN} and {FIRST_UID_MAX}");
             violations.push(Malformed::new("first_uid", rule));
         }

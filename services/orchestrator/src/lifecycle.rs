@@ -379,13 +379,6 @@ fn backend_restarted(state: &State) -> Step {
         };
         return Ok((next, vec![Effect::Write, Effect::Withdraw, Effect::Drive]));
     }
-    if state.intent == Some(Intent::End) {
-        let next = State {
-            run: gone,
-            ..state.clone()
-        };
-        return Ok((next, vec![Effect::Write, Effect::Drive]));
-    }
     Err(Refusal::Late)
 }
 
@@ -448,6 +441,9 @@ fn resume(state: &State) -> Step {
 }
 
 fn extend(state: &State, until: Timestamp) -> Step {
+    if state.expires_at == until && state.is_live() && state.phase != Phase::Deleting {
+        return unchanged(state);
+    }
     match state.phase {
         Phase::Claiming
         | Phase::Attaching

@@ -46,6 +46,10 @@ pub(crate) struct PeerError {
 }
 
 impl PeerError {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every code but those two is told as it is"
+    )]
     fn new(peer: &'static str, status: Status) -> Self {
         let message = match status.code() {
             // Nothing of an INTERNAL is for anybody else to read.

@@ -27,7 +27,10 @@ pub(crate) struct ToRunner {
     /// Chosen by the keeper, and used once.
     #[prost(uint64, tag = "1")]
     pub(crate) id: u64,
-    #[prost(oneof = "Request", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(
+        oneof = "Request",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
+    )]
     pub(crate) request: Option<Request>,
 }
 
@@ -439,18 +442,34 @@ impl From<Why> for Outcome {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn tell(socket: impl AsFd, event: Event, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    packet::send(socket, &FromRunner { event: Some(event) }.encode_to_vec(), descriptors)
+pub(crate) fn tell(
+    socket: impl AsFd,
+    event: Event,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    packet::send(
+        socket,
+        &FromRunner { event: Some(event) }.encode_to_vec(),
+        descriptors,
+    )
 }
 
 /// Receives what the keeper asks; `None` when it is gone.
 ///
 /// # Errors
 /// `InvalidData` for what is no message of the protocol, else what the kernel says.
-pub(crate) fn receive_request(socket: impl AsFd) -> io::Result<Option<(u64, Request, Vec<OwnedFd>)>> {
-    let Some(packet) = packet::receive(socket)? else { return Ok(None) };
+pub(crate) fn receive_request(
+    socket: impl AsFd,
+) -> io::Result<Option<(u64, Request, Vec<OwnedFd>)>> {
+    let Some(packet) = packet::receive(socket)? else {
+        return Ok(None);
+    };
     let ToRunner { id, request } = ToRunner::decode(&*packet.bytes).map_err(|_| no_message())?;
-    Ok(Some((id, request.ok_or_else(no_message)?, packet.descriptors)))
+    Ok(Some((
+        id,
+        request.ok_or_else(no_message)?,
+        packet.descriptors,
+    )))
 }
 
 /// Receives what the runner says; `None` when it is gone.
@@ -458,7 +477,9 @@ pub(crate) fn receive_request(socket: impl AsFd) -> io::Result<Option<(u64, Requ
 /// # Errors
 /// `InvalidData` for what is no message of the protocol, else what the kernel says, `WouldBlock` included.
 pub(crate) fn receive_event(socket: impl AsFd) -> io::Result<Option<(Event, Vec<OwnedFd>)>> {
-    let Some(packet) = packet::receive(socket)? else { return Ok(None) };
+    let Some(packet) = packet::receive(socket)? else {
+        return Ok(None);
+    };
     let FromRunner { event } = FromRunner::decode(&*packet.bytes).map_err(|_| no_message())?;
     Ok(Some((event.ok_or_else(no_message)?, packet.descriptors)))
 }
@@ -478,12 +499,19 @@ pub(crate) fn frame(message: &impl prost::Message) -> Vec<u8> {
 /// `InvalidData` when it is longer than a frame may be.
 pub(crate) fn frame_length(head: [u8; 4]) -> io::Result<usize> {
     let length = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
-    if length > FRAME_MAX_BYTES { Err(no_message()) } else { Ok(length) }
+    if length > FRAME_MAX_BYTES {
+        Err(no_message())
+    } else {
+        Ok(length)
+    }
 }
 
 /// That what came is no message of the protocol.
 pub(crate) fn no_message() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "what came is no message between keeper and runner")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "what came is no message between keeper and runner",
+    )
 }
 
 #[cfg(test)]
@@ -508,7 +536,12 @@ mod tests {
 
     #[test]
     fn a_frame_says_its_own_length_and_a_long_one_is_refused() {
-        let bytes = frame(&ApplyFrame { part: Some(ApplyPart::Data(Data { offset: 7, bytes: vec![1; 1000] })) });
+        let bytes = frame(&ApplyFrame {
+            part: Some(ApplyPart::Data(Data {
+                offset: 7,
+                bytes: vec![1; 1000],
+            })),
+        });
         let head: [u8; 4] = bytes[..4].try_into().expect("four bytes");
         assert_eq!(frame_length(head).expect("short"), bytes.len() - 4);
         assert!(frame_length([0xff; 4]).is_err());
@@ -516,7 +549,16 @@ mod tests {
 
     #[test]
     fn the_largest_piece_of_a_file_fits_a_frame() {
-        let data = Data { offset: u64::MAX, bytes: vec![0; PIECE_MAX_BYTES] };
-        assert!(frame(&ApplyFrame { part: Some(ApplyPart::Data(data)) }).len() <= FRAME_MAX_BYTES);
+        let data = Data {
+            offset: u64::MAX,
+            bytes: vec![0; PIECE_MAX_BYTES],
+        };
+        assert!(
+            frame(&ApplyFrame {
+                part: Some(ApplyPart::Data(data))
+            })
+            .len()
+                <= FRAME_MAX_BYTES
+        );
     }
 }

@@ -41,13 +41,19 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let role = if rest.is_empty() { role } else { "" };
     let ended = match role {
         "keeper" => keep(),
-        "runner" => inherited::take(FIRST).and_then(runner::serve).map_err(Into::into),
+        "runner" => inherited::take(FIRST)
+            .and_then(runner::serve)
+            .map_err(Into::into),
         "--help" | "-h" | "help" => return say(io::stdout(), HELP, ExitCode::SUCCESS),
         _ => return say(io::stderr(), HELP, ExitCode::from(USAGE)),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => say(io::stderr(), &format!("sandboxd {role}: {}\n", chain(&*error)), ExitCode::FAILURE),
+        Err(error) => say(
+            io::stderr(),
+            &format!("sandboxd {role}: {}\n", chain(&*error)),
+            ExitCode::FAILURE,
+        ),
     }
 }
 
@@ -56,7 +62,8 @@ const SPEC_WORDS: usize = 7;
 
 fn sandbox(words: &[OsString]) -> ExitCode {
     let split = words.split_at_checked(SPEC_WORDS);
-    let Some((Some(spec), argv)) = split.map(|(spec, argv)| (Spec::from_arguments(spec), argv)) else {
+    let Some((Some(spec), argv)) = split.map(|(spec, argv)| (Spec::from_arguments(spec), argv))
+    else {
         return say(io::stderr(), HELP, ExitCode::from(USAGE));
     };
     match become_first_process(&spec, argv) {
@@ -69,10 +76,16 @@ fn keep() -> Result<(), Box<dyn std::error::Error>> {
     // What holds tokens shows its memory to nobody, core dumps included.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let (control, runner) = (inherited::take(FIRST)?, inherited::take(SECOND)?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
-        let settings =
-            Settings { service: "sandboxd", format: LogFormat::Text, filter: "warn".to_owned(), otlp: None };
+        let settings = Settings {
+            service: "sandboxd",
+            format: LogFormat::Text,
+            filter: "warn".to_owned(),
+            otlp: None,
+        };
         let telemetry = sandgate_telemetry::init(&settings)?;
         let served = keeper::serve(control, runner, Arc::new(SystemClock)).await;
         drop(telemetry);

@@ -32,7 +32,10 @@ use sandgate_workspace::tree::Tree;
 use self::children::Children;
 use self::files::Begun;
 use self::stream::Frames;
-use crate::protocol::{self, Answer, Event, Hello, Launched, Outcome, Remove, Request, Watch, Why, receive_request, tell};
+use crate::protocol::{
+    self, Answer, Event, Hello, Launched, Outcome, Remove, Request, Watch, Why, receive_request,
+    tell,
+};
 
 /// The port of the agent's listener.
 pub(crate) const LISTENER_PORT: u16 = 4040;
@@ -43,7 +46,10 @@ const JOBS_MAX: usize = 24;
 /// Their stack: a removal descends [`sandgate_workspace::DEPTH_MAX`] directories.
 const JOB_STACK_BYTES: usize = 512 * 1024;
 /// How often who lost their parents is looked for while anything runs. They cost a number until then.
-const ORPHANS: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+const ORPHANS: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000_000,
+};
 
 /// Serves the keeper until it is gone: opens the agent's listener, tries the ways out, then obeys.
 ///
@@ -98,7 +104,11 @@ impl Runner {
     /// # Errors
     /// When the keeper is gone.
     pub(crate) fn hello(&self, listener: TcpListener, open_ways: Vec<String>) -> io::Result<()> {
-        tell(&self.socket, Event::Hello(Hello { open_ways }), &[listener.as_fd()])
+        tell(
+            &self.socket,
+            Event::Hello(Hello { open_ways }),
+            &[listener.as_fd()],
+        )
     }
 
     /// Obeys until the keeper is gone.
@@ -114,7 +124,11 @@ impl Runner {
     fn turn(&mut self) -> io::Result<bool> {
         let asked = {
             let mut waiting = vec![PollFd::new(&self.socket, PollFlags::IN)];
-            waiting.extend(self.children.ends().map(|end| PollFd::from_borrowed_fd(end, PollFlags::IN)));
+            waiting.extend(
+                self.children
+                    .ends()
+                    .map(|end| PollFd::from_borrowed_fd(end, PollFlags::IN)),
+            );
             let rest = self.children.may_inherit().then_some(&ORPHANS);
             match poll(&mut waiting, rest) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -128,7 +142,9 @@ impl Runner {
         if !asked {
             return Ok(true);
         }
-        let Some((id, request, descriptors)) = receive_request(&self.socket)? else { return Ok(false) };
+        let Some((id, request, descriptors)) = receive_request(&self.socket)? else {
+            return Ok(false);
+        };
         self.obey(id, request, descriptors)?;
         Ok(true)
     }
@@ -136,10 +152,15 @@ impl Runner {
     fn obey(&mut self, id: u64, request: Request, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         let tree = &self.workspace.tree;
         let nothing = |done: Result<(), Why>| done.map(|()| (Outcome::done(), Vec::new()));
-        let descriptor = |opened: Result<OwnedFd, Why>| opened.map(|fd| (Outcome::done(), vec![fd]));
+        let descriptor =
+            |opened: Result<OwnedFd, Why>| opened.map(|fd| (Outcome::done(), vec![fd]));
         let result = match request {
             Request::Launch(_) => self.launch(id, descriptors),
-            Request::Signal(protocol::Signal { process, signal, group }) => {
+            Request::Signal(protocol::Signal {
+                process,
+                signal,
+                group,
+            }) => {
                 let sent = self.children.signal(process, signal, group);
                 sent.map(|sent| (Outcome::Signalled(sent), Vec::new()))
             }
@@ -150,13 +171,20 @@ impl Runner {
             Request::Dial(port) => descriptor(dial::dial(port)),
             Request::Open(path) => descriptor(files::open(tree, &path)),
             Request::Create(create) => descriptor(self.begun.create(tree, id, &create)),
-            Request::Commit(commit) => self.begun.commit(commit).map(|info| (Outcome::Info(info), Vec::new())),
+            Request::Commit(commit) => self
+                .begun
+                .commit(commit)
+                .map(|info| (Outcome::Info(info), Vec::new())),
             Request::Abandon(file) => {
                 self.begun.abandon(file);
                 nothing(Ok(()))
             }
-            Request::Stat(path) => files::stat(tree, &path).map(|info| (Outcome::Info(info), Vec::new())),
-            Request::List(list) => files::list(tree, &list).map(|listing| (Outcome::Listing(listing), Vec::new())),
+            Request::Stat(path) => {
+                files::stat(tree, &path).map(|info| (Outcome::Info(info), Vec::new()))
+            }
+            Request::List(list) => {
+                files::list(tree, &list).map(|listing| (Outcome::Listing(listing), Vec::new()))
+            }
             Request::MakeDirectory(make) => nothing(files::make_directory(tree, &make)),
             Request::Move(request) => nothing(files::rename(tree, &request)),
             Request::Remove(_) | Request::Walk(_) | Request::Apply(_) | Request::Watch(_) => {
@@ -170,7 +198,11 @@ impl Runner {
         answer(&self.socket, id, outcome, &descriptors)
     }
 
-    fn launch(&mut self, id: u64, descriptors: Vec<OwnedFd>) -> Result<(Outcome, Vec<OwnedFd>), Why> {
+    fn launch(
+        &mut self,
+        id: u64,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(Outcome, Vec<OwnedFd>), Why> {
         let launch = launch::read(descriptors)?;
         let launch::Running { pid, descriptors } = launch::start(&launch)?;
         self.children.enter(id, pid)?;
@@ -184,14 +216,22 @@ impl Runner {
             self.jobs.fetch_sub(1, Ordering::Relaxed);
             return Err(Why::Busy);
         }
-        let (socket, workspace, jobs) = (Arc::clone(&self.socket), Arc::clone(&self.workspace), Arc::clone(&self.jobs));
+        let (socket, workspace, jobs) = (
+            Arc::clone(&self.socket),
+            Arc::clone(&self.workspace),
+            Arc::clone(&self.jobs),
+        );
         let job = move || {
             let outcome = do_job(&socket, &workspace, id, request, descriptors);
             jobs.fetch_sub(1, Ordering::Relaxed);
             // A keeper that is gone is noticed by the thread that waits for it.
             let _gone = answer(&socket, id, outcome, &[]);
         };
-        match thread::Builder::new().name("job".to_owned()).stack_size(JOB_STACK_BYTES).spawn(job) {
+        match thread::Builder::new()
+            .name("job".to_owned())
+            .stack_size(JOB_STACK_BYTES)
+            .spawn(job)
+        {
             Ok(_runs_by_itself) => Ok(()),
             Err(_) => {
                 self.jobs.fetch_sub(1, Ordering::Relaxed);
@@ -202,15 +242,25 @@ impl Runner {
 }
 
 /// What a job comes to.
-fn do_job(socket: &OwnedFd, workspace: &Workspace, id: u64, request: Request, descriptors: Vec<OwnedFd>) -> Outcome {
+fn do_job(
+    socket: &OwnedFd,
+    workspace: &Workspace,
+    id: u64,
+    request: Request,
+    descriptors: Vec<OwnedFd>,
+) -> Outcome {
     let Workspace { tree, root } = workspace;
     let frames = |descriptors| Frames::new(descriptors).map_err(|_| Why::BadRequest);
     let done = match request {
         Request::Remove(Remove { path, recursive }) => {
             files::path_of(&path).and_then(|path| tree.remove(&path, recursive).map_err(files::why))
         }
-        Request::Walk(_) => frames(descriptors).and_then(|mut frames| walk::walk(tree, &mut frames)),
-        Request::Apply(_) => frames(descriptors).and_then(|mut frames| apply::apply(tree, &mut frames)),
+        Request::Walk(_) => {
+            frames(descriptors).and_then(|mut frames| walk::walk(tree, &mut frames))
+        }
+        Request::Apply(_) => {
+            frames(descriptors).and_then(|mut frames| apply::apply(tree, &mut frames))
+        }
         Request::Watch(Watch { path, recursive }) => frames(descriptors).and_then(|mut frames| {
             let placed = watch::place(tree, root, &path, recursive)?;
             // Answered here, since the watch goes on; the answer at its end finds nobody who waits.
@@ -235,5 +285,12 @@ fn do_job(socket: &OwnedFd, workspace: &Workspace, id: u64, request: Request, de
 
 fn answer(socket: &OwnedFd, id: u64, outcome: Outcome, descriptors: &[OwnedFd]) -> io::Result<()> {
     let borrowed: Vec<_> = descriptors.iter().map(std::os::fd::AsFd::as_fd).collect();
-    tell(socket, Event::Answer(Answer { id, outcome: Some(outcome) }), &borrowed)
+    tell(
+        socket,
+        Event::Answer(Answer {
+            id,
+            outcome: Some(outcome),
+        }),
+        &borrowed,
+    )
 }

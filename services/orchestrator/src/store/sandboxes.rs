@@ -160,23 +160,6 @@ pub(super) async fn get(
 }
 
 impl Store {
-    /// Who owns a conversation, if it was ever created.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub(crate) async fn owner(
-        &self,
-        tenant: &TenantId,
-        conversation: &ConversationId,
-    ) -> Result<Option<UserId>, StoreError> {
-        let row = self
-            .database
-            .fetch_optional(OWNER, params![tenant.as_str(), conversation.as_str()])
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(UserId::parse("owner", &row.text("owner")?)?))
-    }
-
     /// Every sandbox that holds a conversation, in batches behind `after`; an empty batch is the end.
     ///
     /// # Errors

@@ -30,7 +30,10 @@ async fn next(feed: &mut Streaming<pb::WatchEndpointsResponse>) -> Event {
 async fn endpoint(feed: &mut Streaming<pb::WatchEndpointsResponse>) -> pb::Endpoint {
     match next(feed).await {
         Event::Endpoint(endpoint) => endpoint,
-        other => panic!("no endpoint: {other:?}"),
+        other @ (Event::Begin(_)
+        | Event::RemovedInstanceId(_)
+        | Event::Synced(_)
+        | Event::Heartbeat(_)) => panic!("no endpoint: {other:?}"),
     }
 }
 
@@ -78,7 +81,9 @@ async fn an_instance_is_a_spare_then_live_then_ending_then_gone() {
             Event::RemovedInstanceId(removed) => {
                 break assert_eq!(removed, Run::of(&sandbox).instance);
             }
-            other => panic!("unexpected: {other:?}"),
+            other @ (Event::Begin(_) | Event::Synced(_) | Event::Heartbeat(_)) => {
+                panic!("unexpected: {other:?}")
+            }
         }
     }
 }

@@ -227,7 +227,15 @@ impl Fake {
                 self.step("revoke-agent").await?
             }
             token::revocation_target::Scope::InstanceId(_) => self.step("revoke-instance").await?,
-            other => panic!("nobody revokes {other:?}"),
+            other @ (token::revocation_target::Scope::TokenId(_)
+            | token::revocation_target::Scope::SandboxId(_)
+            | token::revocation_target::Scope::Conversation(_)
+            | token::revocation_target::Scope::User(_)
+            | token::revocation_target::Scope::WholeTenant(_)
+            | token::revocation_target::Scope::ApiKeyId(_)
+            | token::revocation_target::Scope::SessionsBefore(_)) => {
+                panic!("nobody revokes {other:?}")
+            }
         }
         Ok(token::RevokeResponse::default())
     }

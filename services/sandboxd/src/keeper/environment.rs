@@ -34,14 +34,18 @@ impl Environment {
     ///
     /// # Errors
     /// The field, when there are too many entries, they are too long, or a name cannot be one.
-    pub(crate) fn parse(field: &str, entries: impl IntoIterator<Item = (String, String)>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(
+        field: &str,
+        entries: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Malformed> {
         let mut parsed = BTreeMap::new();
         let mut bytes = 0;
         for (name, value) in entries {
             let value = Zeroizing::new(value);
             bytes += name.len() + value.len();
             if name.is_empty() || name.len() > NAME_MAX_BYTES || name.contains(['=', '\0']) {
-                let rule = format!("must have names of 1 to {NAME_MAX_BYTES} bytes without '=' and NUL");
+                let rule =
+                    format!("must have names of 1 to {NAME_MAX_BYTES} bytes without '=' and NUL");
                 return Err(Malformed::new(field, rule));
             }
             if value.contains('\0') {
@@ -50,10 +54,16 @@ impl Environment {
             parsed.insert(name, value);
         }
         if parsed.len() > ENTRIES_MAX {
-            return Err(Malformed::new(field, format!("must have at most {ENTRIES_MAX} entries")));
+            return Err(Malformed::new(
+                field,
+                format!("must have at most {ENTRIES_MAX} entries"),
+            ));
         }
         if bytes > TOTAL_MAX_BYTES {
-            return Err(Malformed::new(field, format!("must have at most {TOTAL_MAX_BYTES} bytes together")));
+            return Err(Malformed::new(
+                field,
+                format!("must have at most {TOTAL_MAX_BYTES} bytes together"),
+            ));
         }
         Ok(Self(parsed))
     }
@@ -61,13 +71,25 @@ impl Environment {
     /// What every process of a session gets: where things are, and where the gate's routes are.
     pub(crate) fn of_session(routes: &[RouteName], added: Self) -> Self {
         let mut all = BTreeMap::new();
-        let fixed = [("HOME", HOME), ("USER", USER), ("LOGNAME", USER), ("PATH", PATH), ("LANG", "C.UTF-8")];
+        let fixed = [
+            ("HOME", HOME),
+            ("USER", USER),
+            ("LOGNAME", USER),
+            ("PATH", PATH),
+            ("LANG", "C.UTF-8"),
+        ];
         for (name, value) in fixed {
             all.insert(name.to_owned(), Zeroizing::new(value.to_owned()));
         }
-        all.insert("SANDGATE_URL".to_owned(), Zeroizing::new(format!("http://{LISTENER}")));
+        all.insert(
+            "SANDGATE_URL".to_owned(),
+            Zeroizing::new(format!("http://{LISTENER}")),
+        );
         for route in routes {
-            all.insert(variable_of(route), Zeroizing::new(format!("http://{LISTENER}/r/{route}")));
+            all.insert(
+                variable_of(route),
+                Zeroizing::new(format!("http://{LISTENER}/r/{route}")),
+            );
         }
         all.extend(added.0);
         Self(all)
@@ -83,7 +105,9 @@ impl Environment {
 
     /// Each variable, as `NAME=value`.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
@@ -104,11 +128,16 @@ mod tests {
     use super::*;
 
     fn get<'a>(environment: &'a Environment, name: &str) -> Option<&'a str> {
-        environment.pairs().find(|(there, _)| *there == name).map(|(_, value)| value)
+        environment
+            .pairs()
+            .find(|(there, _)| *there == name)
+            .map(|(_, value)| value)
     }
 
     fn parse(entries: &[(&str, &str)]) -> Result<Environment, Malformed> {
-        let owned = entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let owned = entries
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Environment::parse("environment", owned)
     }
 
@@ -116,14 +145,23 @@ mod tests {
     fn each_route_has_its_address_in_a_variable_of_its_name() {
         let routes = [RouteName::parse("route", "weather-api").expect("a name")];
         let environment = Environment::of_session(&routes, Environment::default());
-        assert_eq!(get(&environment, "SANDGATE_URL_WEATHER_API"), Some("http://127.0.0.1:4040/r/weather-api"));
-        assert_eq!(get(&environment, "SANDGATE_URL"), Some("http://127.0.0.1:4040"));
+        assert_eq!(
+            get(&environment, "SANDGATE_URL_WEATHER_API"),
+            Some("http://127.0.0.1:4040/r/weather-api")
+        );
+        assert_eq!(
+            get(&environment, "SANDGATE_URL"),
+            Some("http://127.0.0.1:4040")
+        );
         assert_eq!(get(&environment, "HOME"), Some("/home/agent"));
     }
 
     #[test]
     fn the_request_wins_over_the_session_and_the_session_over_us() {
-        let session = Environment::of_session(&[], parse(&[("PATH", "/opt/bin"), ("A", "1")]).expect("valid"));
+        let session = Environment::of_session(
+            &[],
+            parse(&[("PATH", "/opt/bin"), ("A", "1")]).expect("valid"),
+        );
         let request = session.with(parse(&[("A", "2")]).expect("valid"));
         assert_eq!(get(&request, "PATH"), Some("/opt/bin"));
         assert_eq!(get(&request, "A"), Some("2"));
@@ -136,7 +174,9 @@ mod tests {
             assert_eq!(parse(&entries).expect_err("refused").field(), "environment");
         }
         assert!(parse(&[("A", &"x".repeat(TOTAL_MAX_BYTES))]).is_err());
-        let many: Vec<_> = (0..=ENTRIES_MAX).map(|n| (format!("V{n}"), String::new())).collect();
+        let many: Vec<_> = (0..=ENTRIES_MAX)
+            .map(|n| (format!("V{n}"), String::new()))
+            .collect();
         assert!(Environment::parse("environment", many).is_err());
     }
 

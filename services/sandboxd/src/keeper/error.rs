@@ -26,29 +26,44 @@ const fn reason(code: &'static str) -> Reason {
 
 /// No process has this handle.
 pub(crate) fn process_unknown() -> Fault {
-    Fault::not_found(reason("PROCESS_UNKNOWN"), "no process has this id; ListProcesses names those that are known")
+    Fault::not_found(
+        reason("PROCESS_UNKNOWN"),
+        "no process has this id; ListProcesses names those that are known",
+    )
 }
 
 /// The process has ended.
 pub(crate) fn process_ended() -> Fault {
-    Fault::failed_precondition(reason("PROCESS_ENDED"), "the process has ended")
-        .precondition("PROCESS_RUNS", "process", "the process must run")
+    Fault::failed_precondition(reason("PROCESS_ENDED"), "the process has ended").precondition(
+        "PROCESS_RUNS",
+        "process",
+        "the process must run",
+    )
 }
 
 /// The process has no terminal.
 pub(crate) fn no_terminal() -> Fault {
-    Fault::failed_precondition(reason("NO_TERMINAL"), "the process was started without a terminal")
-        .precondition("PROCESS_HAS_TERMINAL", "process", "start it with `pty`")
+    Fault::failed_precondition(
+        reason("NO_TERMINAL"),
+        "the process was started without a terminal",
+    )
+    .precondition("PROCESS_HAS_TERMINAL", "process", "start it with `pty`")
 }
 
 /// The rest of its output was given up.
 pub(crate) fn output_forgotten() -> Fault {
-    Fault::out_of_range(reason("OUTPUT_FORGOTTEN"), "the process ended so long ago that its output was given up")
+    Fault::out_of_range(
+        reason("OUTPUT_FORGOTTEN"),
+        "the process ended so long ago that its output was given up",
+    )
 }
 
 /// The port is not granted.
 pub(crate) fn port_not_granted() -> Fault {
-    Fault::permission_denied(reason("PORT_NOT_GRANTED"), "the template does not grant this port")
+    Fault::permission_denied(
+        reason("PORT_NOT_GRANTED"),
+        "the template does not grant this port",
+    )
 }
 
 /// The keeper is on its way out.
@@ -57,26 +72,44 @@ pub(crate) fn ending() -> Fault {
 }
 
 /// What the kernel says of a file in mid-transfer.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kinds are the standard library's, and grow"
+)]
 pub(crate) fn file_trouble(error: std::io::Error) -> Fault {
     match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::FileTooLarge => no_space(),
+        std::io::ErrorKind::StorageFull
+        | std::io::ErrorKind::QuotaExceeded
+        | std::io::ErrorKind::FileTooLarge => no_space(),
         _ => Fault::internal(error),
     }
 }
 
 fn no_space() -> Fault {
-    Fault::exhausted(reason("DISK_FULL"), "the sandbox's disk is full; the old content stays")
-        .quota("disk", "the template's bound on the workspace")
+    Fault::exhausted(
+        reason("DISK_FULL"),
+        "the sandbox's disk is full; the old content stays",
+    )
+    .quota("disk", "the template's bound on the workspace")
 }
 
 impl From<AttachError> for Fault {
     fn from(error: AttachError) -> Self {
         let message = error.to_string();
         match error {
-            AttachError::Ticket(_) | AttachError::Mismatch => Self::failed_precondition(reason("TICKET_REFUSED"), message)
-                .precondition("TICKET", "ticket", "a fresh ticket for this instance, generation and session"),
+            AttachError::Ticket(_) | AttachError::Mismatch => {
+                Self::failed_precondition(reason("TICKET_REFUSED"), message).precondition(
+                    "TICKET",
+                    "ticket",
+                    "a fresh ticket for this instance, generation and session",
+                )
+            }
             AttachError::Again => Self::failed_precondition(reason("ATTACHED_BEFORE"), message)
-                .precondition("SPARE", "instance", "an instance serves one conversation, once"),
+                .precondition(
+                    "SPARE",
+                    "instance",
+                    "an instance serves one conversation, once",
+                ),
         }
     }
 }
@@ -86,19 +119,31 @@ impl From<Unusable> for Fault {
         let message = unusable.to_string();
         match unusable {
             Unusable::Phase(phase) => phase_refuses(phase),
-            Unusable::Hydrating => Self::unavailable(reason("HYDRATING"), message).retry_after(SOON),
+            Unusable::Hydrating => {
+                Self::unavailable(reason("HYDRATING"), message).retry_after(SOON)
+            }
             Unusable::NotHydrated => Self::failed_precondition(reason("NOT_HYDRATED"), message)
-                .precondition("WORKSPACE", "workspace", "delete the sandbox and create it again"),
+                .precondition(
+                    "WORKSPACE",
+                    "workspace",
+                    "delete the sandbox and create it again",
+                ),
         }
     }
 }
 
 fn phase_refuses(phase: Phase) -> Fault {
     match phase {
-        Phase::Spare | Phase::Attached => Fault::failed_precondition(reason("NOT_ATTACHED"), "the sandbox serves no conversation yet")
-            .precondition("ATTACHED", "instance", "wait until the sandbox is READY"),
-        Phase::Draining => Fault::failed_precondition(reason("ENDING"), "the sandbox is ending and takes no more calls")
-            .precondition("LIVE", "sandbox", "resume it, or create another"),
+        Phase::Spare | Phase::Attached => Fault::failed_precondition(
+            reason("NOT_ATTACHED"),
+            "the sandbox serves no conversation yet",
+        )
+        .precondition("ATTACHED", "instance", "wait until the sandbox is READY"),
+        Phase::Draining => Fault::failed_precondition(
+            reason("ENDING"),
+            "the sandbox is ending and takes no more calls",
+        )
+        .precondition("LIVE", "sandbox", "resume it, or create another"),
     }
 }
 
@@ -106,8 +151,12 @@ impl From<StartError> for Fault {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Phase(phase) => phase_refuses(phase),
-            StartError::Crowded(crowded) => Self::exhausted(reason("TOO_MANY_PROCESSES"), crowded.to_string())
-                .quota("processes", "the processes that this service started and that run"),
+            StartError::Crowded(crowded) => {
+                Self::exhausted(reason("TOO_MANY_PROCESSES"), crowded.to_string()).quota(
+                    "processes",
+                    "the processes that this service started and that run",
+                )
+            }
             StartError::Runner(error) => error.into(),
             StartError::Adopt(error) => Self::internal(error),
             StartError::Ending => ending(),
@@ -118,8 +167,10 @@ impl From<StartError> for Fault {
 impl From<StdinError> for Fault {
     fn from(error: StdinError) -> Self {
         match error {
-            StdinError::Closed => Self::failed_precondition(reason("STDIN_CLOSED"), "standard input is closed")
-                .precondition("STDIN_OPEN", "process", "start it with `keep_stdin_open`"),
+            StdinError::Closed => {
+                Self::failed_precondition(reason("STDIN_CLOSED"), "standard input is closed")
+                    .precondition("STDIN_OPEN", "process", "start it with `keep_stdin_open`")
+            }
             StdinError::Io(error) => Self::internal(error),
         }
     }
@@ -127,9 +178,12 @@ impl From<StdinError> for Fault {
 
 impl From<NotKept> for Fault {
     fn from(NotKept { first, end }: NotKept) -> Self {
-        Self::out_of_range(reason("OUTPUT_NOT_KEPT"), format!("output is kept from offset {first} to {end}"))
-            .meta("first_offset", first)
-            .meta("end_offset", end)
+        Self::out_of_range(
+            reason("OUTPUT_NOT_KEPT"),
+            format!("output is kept from offset {first} to {end}"),
+        )
+        .meta("first_offset", first)
+        .meta("end_offset", end)
     }
 }
 
@@ -148,35 +202,66 @@ fn of_why(why: Why) -> Fault {
     let field = |field: &str, rule: &str| Fault::from(Malformed::new(field, rule));
     match why {
         Why::NotFound => Fault::not_found(reason("NO_SUCH_FILE"), "nothing is at this path"),
-        Why::AlreadyExists => Fault::already_exists(reason("FILE_EXISTS"), "something is at this path already"),
+        Why::AlreadyExists => {
+            Fault::already_exists(reason("FILE_EXISTS"), "something is at this path already")
+        }
         Why::Link => field("path", "must not lead through a symbolic link"),
         Why::Mount => field("path", "must not lead into another file system"),
         Why::IsDirectory => field("path", "must name a file, not a directory"),
         Why::NotDirectory => field("path", "must lead through directories only"),
         Why::IsRoot => field("path", "must not be the workspace itself"),
         Why::Special => field("path", "must not name a device, socket or pipe"),
-        Why::BadPath => field("path", "must be relative, without empty, '.' or '..' components and without NUL"),
+        Why::BadPath => field(
+            "path",
+            "must be relative, without empty, '.' or '..' components and without NUL",
+        ),
         Why::IntoItself => field("target", "must not lie in what is moved"),
-        Why::NotEmpty => Fault::failed_precondition(reason("DIRECTORY_NOT_EMPTY"), "the directory is not empty")
-            .precondition("EMPTY", "path", "set `recursive` to remove all below it"),
-        Why::TooDeep => Fault::failed_precondition(reason("TREE_TOO_DEEP"), "the tree is nested too deeply")
-            .precondition("DEPTH", "path", "at most 256 levels"),
-        Why::TooMany => Fault::failed_precondition(reason("TOO_MANY_ENTRIES"), "there are more entries than can be handled")
-            .precondition("ENTRIES", "path", "remove some of them"),
-        Why::Denied => Fault::permission_denied(reason("FILE_PERMISSIONS"), "the file's own permissions forbid it"),
+        Why::NotEmpty => {
+            Fault::failed_precondition(reason("DIRECTORY_NOT_EMPTY"), "the directory is not empty")
+                .precondition("EMPTY", "path", "set `recursive` to remove all below it")
+        }
+        Why::TooDeep => {
+            Fault::failed_precondition(reason("TREE_TOO_DEEP"), "the tree is nested too deeply")
+                .precondition("DEPTH", "path", "at most 256 levels")
+        }
+        Why::TooMany => Fault::failed_precondition(
+            reason("TOO_MANY_ENTRIES"),
+            "there are more entries than can be handled",
+        )
+        .precondition("ENTRIES", "path", "remove some of them"),
+        Why::Denied => Fault::permission_denied(
+            reason("FILE_PERMISSIONS"),
+            "the file's own permissions forbid it",
+        ),
         Why::NoSpace => no_space(),
         Why::ProgramMissing => field("argv", "must name a program that exists"),
         Why::ProgramIsDirectory => field("argv", "must name a program, not a directory"),
         Why::ProgramNotExecutable => field("argv", "must name a program that can be executed"),
         Why::CwdMissing => field("cwd", "must exist"),
         Why::CwdNotDirectory => field("cwd", "must be a directory"),
-        Why::TooLong => field("argv", "must fit, with the environment, into what the kernel takes"),
-        Why::Crowded => Fault::exhausted(reason("SANDBOX_FULL"), "the sandbox has no room for another process or file")
-            .quota("processes", "the template's bounds on processes, memory and descriptors"),
-        Why::NoTerminal => Fault::failed_precondition(reason("NO_TERMINALS"), "the sandbox has no terminals")
-            .precondition("DEVPTS", "sandbox", "start the process without `pty`"),
-        Why::Refused => Fault::unavailable(reason("PORT_CLOSED"), "nothing listens at this port").retry_after(SOON),
-        Why::Busy => Fault::exhausted(reason("TOO_MANY_TRANSFERS"), "too many transfers are on their way").retry_after(SOON),
+        Why::TooLong => field(
+            "argv",
+            "must fit, with the environment, into what the kernel takes",
+        ),
+        Why::Crowded => Fault::exhausted(
+            reason("SANDBOX_FULL"),
+            "the sandbox has no room for another process or file",
+        )
+        .quota(
+            "processes",
+            "the template's bounds on processes, memory and descriptors",
+        ),
+        Why::NoTerminal => {
+            Fault::failed_precondition(reason("NO_TERMINALS"), "the sandbox has no terminals")
+                .precondition("DEVPTS", "sandbox", "start the process without `pty`")
+        }
+        Why::Refused => Fault::unavailable(reason("PORT_CLOSED"), "nothing listens at this port")
+            .retry_after(SOON),
+        Why::Busy => Fault::exhausted(
+            reason("TOO_MANY_TRANSFERS"),
+            "too many transfers are on their way",
+        )
+        .retry_after(SOON),
         Why::Io | Why::BadRequest => Fault::internal(RunnerError::Failed(why)),
     }
 }
@@ -190,7 +275,9 @@ pub(crate) fn not_synced(error: &Arc<SyncError>) -> Fault {
         SyncError::Runner(RunnerError::Gone) | SyncError::Ending => ending(),
         SyncError::Runner(RunnerError::Senseless) => Fault::internal(Arc::clone(error)),
         SyncError::TooMany(_) => of_why(Why::TooMany),
-        SyncError::Store(_) => Fault::unavailable(reason("STORE_UNAVAILABLE"), message).retry_after(SOON),
+        SyncError::Store(_) => {
+            Fault::unavailable(reason("STORE_UNAVAILABLE"), message).retry_after(SOON)
+        }
         SyncError::Contended => Fault::aborted(reason("WORKSPACE_CONTENDED"), message),
     }
 }

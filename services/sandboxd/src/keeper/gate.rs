@@ -56,7 +56,10 @@ pub(crate) struct Gate {
 impl Gate {
     /// No connection yet.
     pub(crate) fn new(shutdown: Shutdown) -> Self {
-        Self { link: watch::Sender::new(None), shutdown }
+        Self {
+            link: watch::Sender::new(None),
+            shutdown,
+        }
     }
 
     /// Takes `stream`, whose other end the gate holds, as the connection from now on.
@@ -86,7 +89,10 @@ impl Gate {
     ///
     /// # Errors
     /// [`GateError`]; the request may have reached the gate only with [`GateError::Broken`].
-    pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, GateError> {
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, GateError> {
         *request.uri_mut() = toward_gate(request.uri()).map_err(GateError::Unaddressed)?;
         let mut link = self.link.subscribe();
         let usable = link.wait_for(|link| link.as_ref().is_some_and(|link| !link.is_closed()));
@@ -95,14 +101,24 @@ impl Gate {
             return Err(GateError::Absent);
         };
         let mut sender = found.ok_or(GateError::Absent)?;
-        sender.send_request(request).await.map_err(GateError::Broken)
+        sender
+            .send_request(request)
+            .await
+            .map_err(GateError::Broken)
     }
 }
 
 /// The same path on the one authority that there is; the socket itself is the address.
 fn toward_gate(uri: &Uri) -> Result<Uri, http::Error> {
-    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    Uri::builder().scheme(Scheme::HTTP).authority(Authority::from_static("gate")).path_and_query(path).build()
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(Authority::from_static("gate"))
+        .path_and_query(path)
+        .build()
 }
 
 /// Gives the daemon token for a call of the keeper's own.

@@ -29,11 +29,16 @@ pub(crate) struct Services {
 impl Services {
     /// Serves `instance`; `key` is random, and binds page tokens to this keeper.
     pub(crate) fn new(instance: Arc<Instance>, key: &[u8; 32]) -> Self {
-        Self { instance, pages: PageToken::new(key) }
+        Self {
+            instance,
+            pages: PageToken::new(key),
+        }
     }
 }
 
 /// A stream that the services answer with.
-fn answers<T>(stream: impl Stream<Item = Result<T, Status>> + Send + 'static) -> Response<Answers<T>> {
+fn answers<T>(
+    stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
+) -> Response<Answers<T>> {
     Response::new(Box::pin(stream))
 }

@@ -65,7 +65,8 @@ impl Token {
         let mut value = Zeroizing::new(Vec::with_capacity(b"Bearer ".len() + jwt.len()));
         value.extend_from_slice(b"Bearer ");
         value.extend_from_slice(jwt.as_bytes());
-        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).map_err(|_| NotAToken)?;
+        let mut value =
+            HeaderValue::from_maybe_shared(Bytes::from_owner(value)).map_err(|_| NotAToken)?;
         value.set_sensitive(true);
         Ok(Self(value))
     }
@@ -81,7 +82,10 @@ impl fmt::Debug for Token {
 
 impl Default for Identity {
     fn default() -> Self {
-        Self { phase: watch::Sender::new(Phase::Spare), tokens: Mutex::new(None) }
+        Self {
+            phase: watch::Sender::new(Phase::Spare),
+            tokens: Mutex::new(None),
+        }
     }
 }
 
@@ -127,7 +131,10 @@ impl Identity {
         match self.phase() {
             Phase::Attached => {
                 let tokens = self.tokens.lock();
-                tokens.as_ref().map(|tokens| tokens.agent.0.clone()).ok_or(Phase::Spare)
+                tokens
+                    .as_ref()
+                    .map(|tokens| tokens.agent.0.clone())
+                    .ok_or(Phase::Spare)
             }
             phase @ (Phase::Spare | Phase::Draining) => Err(phase),
         }
@@ -137,7 +144,10 @@ impl Identity {
 /// [`Identity`] gives the daemon token also while draining: the last sync needs it.
 impl DaemonToken for Identity {
     fn authorization(&self) -> Option<HeaderValue> {
-        self.tokens.lock().as_ref().map(|tokens| tokens.daemon.0.clone())
+        self.tokens
+            .lock()
+            .as_ref()
+            .map(|tokens| tokens.daemon.0.clone())
     }
 }
 
@@ -161,7 +171,10 @@ mod tests {
         let identity = Identity::default();
         assert!(identity.attach(tokens("first")));
         assert!(!identity.attach(tokens("second")));
-        assert_eq!(identity.agent_authorization().expect("attached"), "Bearer first");
+        assert_eq!(
+            identity.agent_authorization().expect("attached"),
+            "Bearer first"
+        );
     }
 
     #[test]
@@ -172,8 +185,14 @@ mod tests {
         identity.attach(tokens("a"));
         identity.drain();
         assert_eq!(identity.agent_authorization(), Err(Phase::Draining));
-        assert!(identity.authorization().is_some(), "the last sync still needs the daemon's");
-        assert!(!identity.attach(tokens("b")), "what ended never serves again");
+        assert!(
+            identity.authorization().is_some(),
+            "the last sync still needs the daemon's"
+        );
+        assert!(
+            !identity.attach(tokens("b")),
+            "what ended never serves again"
+        );
     }
 
     #[test]

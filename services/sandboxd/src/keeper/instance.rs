@@ -17,10 +17,10 @@ use super::gate::{DaemonChannel, Gate};
 use super::identity::{Identity, Phase, SharedIdentity, Tokens};
 use super::process::{End, Process};
 use super::processes::{Launch, Processes, StartError};
+use super::renew;
 use super::report::Reporter;
 use super::runner::{Runner, RunnerError};
 use super::sync::{Hydration, Parts, Start, Syncer};
-use super::renew;
 
 /// Where processes start when they say nothing else.
 pub(crate) const WORKSPACE: &str = "/workspace";
@@ -104,8 +104,13 @@ impl Instance {
         let channel = DaemonChannel::new(gate, Arc::<Identity>::clone(&identity));
         let reporter = Reporter::new(channel.clone(), tasks.clone());
         let activity = Activity::default();
-        let processes =
-            Processes::new(Arc::clone(&runner), Arc::clone(&identity), Arc::clone(&clock), tasks.clone(), activity.clone());
+        let processes = Processes::new(
+            Arc::clone(&runner),
+            Arc::clone(&identity),
+            Arc::clone(&clock),
+            tasks.clone(),
+            activity.clone(),
+        );
         let parts = Parts {
             runner: Arc::clone(&runner),
             channel: channel.clone(),
@@ -160,16 +165,27 @@ impl Instance {
             return Err(AttachError::Again);
         }
         // Before the phase changes, so that no process starts without them.
-        self.processes.set_environment(Environment::of_session(&routes, environment));
+        self.processes
+            .set_environment(Environment::of_session(&routes, environment));
         *self.ports.lock() = ports;
         if !self.identity.attach(tokens) {
             return Err(AttachError::Again);
         }
         if let Some(start) = self.start.lock().take() {
             // The task ends only with the keeper.
-            let _ending = start.send(Start { version: workspace_version, seed: chunking_seed });
+            let _ending = start.send(Start {
+                version: workspace_version,
+                seed: chunking_seed,
+            });
         }
-        self.until_end("renew", renew::keep(Arc::clone(&self.identity), self.channel.clone(), Arc::clone(&self.clock)));
+        self.until_end(
+            "renew",
+            renew::keep(
+                Arc::clone(&self.identity),
+                self.channel.clone(),
+                Arc::clone(&self.clock),
+            ),
+        );
         if !command.is_empty() {
             self.until_end("command", Arc::clone(self).run_command(command));
         }
@@ -206,15 +222,23 @@ impl Instance {
             Err(StartError::Phase(_) | StartError::Ending) => return,
             Err(error) => {
                 // As a shell would say it.
-                let end = End { how: super::process::How::Exited(127), timed_out: false, out_of_memory: false };
-                self.reporter.command_ended(end, format!("{error}\n").into_bytes());
+                let end = End {
+                    how: super::process::How::Exited(127),
+                    timed_out: false,
+                    out_of_memory: false,
+                };
+                self.reporter
+                    .command_ended(end, format!("{error}\n").into_bytes());
                 return;
             }
         };
         *self.command.lock() = Some(Arc::clone(&process));
-        let Some(end) = process.wait().await else { return };
+        let Some(end) = process.wait().await else {
+            return;
+        };
         process.wait_drained().await;
-        self.reporter.command_ended(end, process.tail(LAST_OUTPUT_BYTES));
+        self.reporter
+            .command_ended(end, process.tail(LAST_OUTPUT_BYTES));
     }
 
     /// Stops everything that the agent runs, for ever; answers how the template's command exited.
@@ -224,7 +248,11 @@ impl Instance {
     pub(crate) async fn drain(&self, grace: Duration) -> Result<Option<i32>, RunnerError> {
         self.identity.drain();
         self.processes.end_all(grace).await?;
-        let end = self.command.lock().as_ref().and_then(|process| process.end());
+        let end = self
+            .command
+            .lock()
+            .as_ref()
+            .and_then(|process| process.end());
         Ok(end.and_then(|end| match end.how {
             super::process::How::Exited(code) => Some(code),
             super::process::How::Signalled(_) => None,

@@ -72,7 +72,11 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Forwards to `gate` as `identity`.
     pub(crate) fn new(gate: Arc<Gate>, identity: SharedIdentity) -> Self {
-        Self { gate, identity, requests: Arc::new(Semaphore::new(REQUESTS_MAX)) }
+        Self {
+            gate,
+            identity,
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        }
     }
 
     /// Serves connections until the shutdown begins.
@@ -128,7 +132,10 @@ impl Proxy {
             let proxy = self.clone();
             async move { Ok::<_, Infallible>(proxy.forward(request).await) }
         });
-        if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        if let Err(error) = builder
+            .serve_connection(TokioIo::new(stream), service)
+            .await
+        {
             tracing::debug!(%error, "a local connection ended");
         }
     }
@@ -142,10 +149,13 @@ impl Proxy {
     }
 
     async fn try_forward(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        let authorization = self.identity.agent_authorization().map_err(|phase| match phase {
-            Phase::Spare | Phase::Attached => Refusal::NotAttached,
-            Phase::Draining => Refusal::Ending,
-        })?;
+        let authorization = self
+            .identity
+            .agent_authorization()
+            .map_err(|phase| match phase {
+                Phase::Spare | Phase::Attached => Refusal::NotAttached,
+                Phase::Draining => Refusal::Ending,
+            })?;
         if request.method() == Method::CONNECT {
             return Err(Refusal::Connect);
         }
@@ -162,12 +172,22 @@ impl Proxy {
         head.extensions = http::Extensions::new();
         // HTTP/2 has the authority in its own field; the gate's is fixed.
         head.headers.remove(header::HOST);
-        let response = self.gate.send(Request::from_parts(head, Body::new(body))).await.map_err(Refusal::Gate)?;
+        let response = self
+            .gate
+            .send(Request::from_parts(head, Body::new(body)))
+            .await
+            .map_err(Refusal::Gate)?;
         let (mut head, body) = response.into_parts();
         remove_hop_by_hop(&mut head.headers);
         head.version = http::Version::default();
         head.extensions = http::Extensions::new();
-        Ok(Response::from_parts(head, Body::new(Counted { body, _permit: permit })))
+        Ok(Response::from_parts(
+            head,
+            Body::new(Counted {
+                body,
+                _permit: permit,
+            }),
+        ))
     }
 }
 
@@ -205,7 +225,10 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 /// Whether the request wants another protocol on its connection. The offer of h2c is optional to take and is
 /// passed over, as RFC 9113 has it.
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {
-    headers.get_all(header::UPGRADE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
+    headers
+        .get_all(header::UPGRADE)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Removes what must not reach the gate.
@@ -216,7 +239,11 @@ fn clean(headers: &mut HeaderMap) {
     }
     let own: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| OWN_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix)))
+        .filter(|name| {
+            OWN_PREFIXES
+                .iter()
+                .any(|prefix| name.as_str().starts_with(prefix))
+        })
         .cloned()
         .collect();
     for name in own {
@@ -233,7 +260,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|name| name.trim().parse().ok())
         .collect();
     // `te: trailers` is the one thing that HTTP/2 lets cross, and gRPC needs it.
-    let trailers = headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let trailers = headers
+        .get(header::TE)
+        .is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     for name in named.into_iter().chain(HOP_BY_HOP) {
         headers.remove(name);
     }
@@ -272,11 +301,17 @@ impl Refusal {
         match self {
             Self::NotAttached => "the sandbox serves no conversation yet",
             Self::Ending => "the sandbox is ending and takes no more requests",
-            Self::Connect => "CONNECT is not served; name a route: http://127.0.0.1:4040/r/<route>/",
+            Self::Connect => {
+                "CONNECT is not served; name a route: http://127.0.0.1:4040/r/<route>/"
+            }
             Self::Upgrade => "protocol upgrades are not served by this listener",
             Self::Busy => "too many requests are on their way; wait for some to end",
-            Self::Gate(GateError::Absent) => "the gate is not reachable at the moment; repeat the request",
-            Self::Gate(GateError::Broken(_)) => "the connection to the gate broke during the request",
+            Self::Gate(GateError::Absent) => {
+                "the gate is not reachable at the moment; repeat the request"
+            }
+            Self::Gate(GateError::Broken(_)) => {
+                "the connection to the gate broke during the request"
+            }
             Self::Gate(GateError::Unaddressed(_)) => "the request has no path",
         }
     }
@@ -286,16 +321,25 @@ impl Refusal {
         let mut response = if grpc {
             let mut response = Response::new(Body::empty());
             let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/grpc"),
+            );
             // UNAVAILABLE; the number is fixed by the protocol.
             headers.insert("grpc-status", HeaderValue::from_static("14"));
             headers.insert("grpc-message", HeaderValue::from_static(self.text()));
             return response;
         } else {
-            Response::new(Body::new(http_body_util::Full::new(Bytes::from(format!("{}\n", self.text())))))
+            Response::new(Body::new(http_body_util::Full::new(Bytes::from(format!(
+                "{}\n",
+                self.text()
+            )))))
         };
         *response.status_mut() = self.status();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
         response
     }
 }

@@ -171,8 +171,18 @@ impl Process {
         outputs: Arc<Outputs>,
         tasks: &Shutdown,
     ) -> io::Result<Arc<Self>> {
-        let Started { handle, pid, stdin, stdout, stderr } = started;
-        let terminal = if stdout.is_terminal() { Some(stdout.again()?) } else { None };
+        let Started {
+            handle,
+            pid,
+            stdin,
+            stdout,
+            stderr,
+        } = started;
+        let terminal = if stdout.is_terminal() {
+            Some(stdout.again()?)
+        } else {
+            None
+        };
         let stdin = match (&terminal, stdin) {
             (Some(terminal), None) => Some(terminal.again()?),
             (_, stdin) => stdin,
@@ -205,7 +215,11 @@ impl Process {
     /// Notes how the process ended. Only the first time counts.
     pub(crate) fn ended(&self, how: How, out_of_memory: bool) {
         let timed_out = *self.timed_out.lock() && matches!(how, How::Signalled(_));
-        self.end.lock().get_or_insert(End { how, timed_out, out_of_memory });
+        self.end.lock().get_or_insert(End {
+            how,
+            timed_out,
+            out_of_memory,
+        });
         self.advance(Stage::Ended);
         self.stdin.lock().take();
     }
@@ -260,7 +274,11 @@ impl Process {
     /// [`NotKept`].
     pub(crate) fn read_from(self: &Arc<Self>, offset: u64) -> Result<Reader, NotKept> {
         let key = self.outputs.rings.lock().attach(self.ring, offset)?;
-        Ok(Reader { process: Arc::clone(self), key, position: offset })
+        Ok(Reader {
+            process: Arc::clone(self),
+            key,
+            position: offset,
+        })
     }
 
     /// Writes input and waits until the process has room for it; then closes it where asked.
@@ -286,7 +304,10 @@ impl Process {
         }
         if close {
             if stdin.is_terminal() {
-                stdin.write_all(END_OF_TRANSMISSION).await.map_err(StdinError::Io)?;
+                stdin
+                    .write_all(END_OF_TRANSMISSION)
+                    .await
+                    .map_err(StdinError::Io)?;
             } else {
                 self.stdin.lock().take();
             }
@@ -296,7 +317,9 @@ impl Process {
 
     /// Sets the size of its terminal; `None` when it has none.
     pub(crate) fn resize(&self, rows: u16, columns: u16) -> Option<io::Result<()>> {
-        self.terminal.as_ref().map(|terminal| terminal.resize(rows, columns))
+        self.terminal
+            .as_ref()
+            .map(|terminal| terminal.resize(rows, columns))
     }
 
     async fn at_least(&self, stage: Stage) {
@@ -452,7 +475,11 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.process.outputs.rings.lock().detach(self.process.ring, self.key);
+        self.process
+            .outputs
+            .rings
+            .lock()
+            .detach(self.process.ring, self.key);
         self.process.outputs.ring_bell();
     }
 }

@@ -141,13 +141,30 @@ impl Processes {
     }
 
     async fn launch(self: Arc<Self>, launch: Launch) -> Result<Running, StartError> {
-        let Launch { argv, environment, cwd, terminal, stdin, keep_stdin_open, timeout } = launch;
+        let Launch {
+            argv,
+            environment,
+            cwd,
+            terminal,
+            stdin,
+            keep_stdin_open,
+            timeout,
+        } = launch;
         let environment = self.environment.lock().with(environment);
         let program = argv.first().cloned().unwrap_or_default();
         let wants_stdin = keep_stdin_open || !stdin.is_empty();
-        let (started, exit) = self.runner.launch(argv, &environment, cwd, terminal, wants_stdin).await?;
+        let (started, exit) = self
+            .runner
+            .launch(argv, &environment, cwd, terminal, wants_stdin)
+            .await?;
         let handle = started.handle;
-        let adopted = Process::adopt(started, program, self.clock.now(), Arc::clone(&self.outputs), &self.tasks);
+        let adopted = Process::adopt(
+            started,
+            program,
+            self.clock.now(),
+            Arc::clone(&self.outputs),
+            &self.tasks,
+        );
         let process = match adopted {
             Ok(process) => process,
             Err(error) => {
@@ -155,12 +172,23 @@ impl Processes {
                 return Err(StartError::Adopt(error));
             }
         };
-        let reader = process.read_from(0).map_err(|NotKept { .. }| StartError::Ending)?;
-        let id = self.table.lock().enter(Arc::clone(&process), &mut *self.rng.lock());
+        let reader = process
+            .read_from(0)
+            .map_err(|NotKept { .. }| StartError::Ending)?;
+        let id = self
+            .table
+            .lock()
+            .enter(Arc::clone(&process), &mut *self.rng.lock());
         self.activity.started();
-        self.tasks.spawn("exit", Arc::clone(&self).follow(id.clone(), Arc::clone(&process), exit));
+        self.tasks.spawn(
+            "exit",
+            Arc::clone(&self).follow(id.clone(), Arc::clone(&process), exit),
+        );
         if let Some(timeout) = timeout {
-            self.tasks.spawn("timeout", Arc::clone(&self).time_out(Arc::clone(&process), timeout));
+            self.tasks.spawn(
+                "timeout",
+                Arc::clone(&self).time_out(Arc::clone(&process), timeout),
+            );
         }
         if wants_stdin || terminal.is_some() {
             let process = Arc::clone(&process);
@@ -174,7 +202,11 @@ impl Processes {
         if self.identity.phase() == Phase::Draining {
             self.runner.signal(handle, KILL, true).await?;
         }
-        Ok(Running { id, process, reader })
+        Ok(Running {
+            id,
+            process,
+            reader,
+        })
     }
 
     /// The process with this handle.
@@ -185,14 +217,22 @@ impl Processes {
     /// All of them, newest first.
     pub(crate) fn newest_first(&self) -> Vec<(LinkId, Arc<Process>)> {
         let table = self.table.lock();
-        table.newest_first().map(|(id, process)| (id.clone(), Arc::clone(process))).collect()
+        table
+            .newest_first()
+            .map(|(id, process)| (id.clone(), Arc::clone(process)))
+            .collect()
     }
 
     /// Sends a signal; `false` when the process has ended.
     ///
     /// # Errors
     /// [`RunnerError`].
-    pub(crate) async fn signal(&self, process: &Process, signal: i32, group: bool) -> Result<bool, RunnerError> {
+    pub(crate) async fn signal(
+        &self,
+        process: &Process,
+        signal: i32,
+        group: bool,
+    ) -> Result<bool, RunnerError> {
         if process.end().is_some() {
             return Ok(false);
         }
@@ -230,7 +270,12 @@ impl Processes {
         Ok(())
     }
 
-    async fn follow(self: Arc<Self>, id: LinkId, process: Arc<Process>, exit: oneshot::Receiver<How>) {
+    async fn follow(
+        self: Arc<Self>,
+        id: LinkId,
+        process: Arc<Process>,
+        exit: oneshot::Receiver<How>,
+    ) {
         // A runner that is gone took the process with it.
         let how = exit.await.unwrap_or(How::Signalled(KILL));
         process.ended(how, false);

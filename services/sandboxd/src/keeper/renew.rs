@@ -30,7 +30,9 @@ pub(crate) async fn keep(identity: SharedIdentity, channel: DaemonChannel, clock
                 pause = PAUSE;
                 continue;
             }
-            Err(error) => tracing::warn!(error = &*error, "the session's tokens could not be renewed"),
+            Err(error) => {
+                tracing::warn!(error = &*error, "the session's tokens could not be renewed")
+            }
         }
         if clock.now() >= expires_at {
             tracing::warn!("the session's tokens have expired");
@@ -52,7 +54,11 @@ async fn renew(channel: DaemonChannel) -> Result<Tokens, Box<dyn std::error::Err
     request.set_timeout(ATTEMPT);
     let answer = tokio::time::timeout(ATTEMPT, client.renew_session(request)).await??;
     let pb::RenewSessionResponse { tokens } = answer.into_inner();
-    let pb::TokenPair { agent_token, daemon_token, expires_at } = tokens.ok_or_else(|| missing("tokens"))?;
+    let pb::TokenPair {
+        agent_token,
+        daemon_token,
+        expires_at,
+    } = tokens.ok_or_else(|| missing("tokens"))?;
     let expires_at = expires_at.ok_or_else(|| missing("tokens.expires_at"))?;
     Ok(Tokens {
         agent: Token::new(agent_token)?,
@@ -72,7 +78,10 @@ mod tests {
     #[test]
     fn a_pair_is_renewed_with_a_third_of_its_life_left_and_never_in_a_rush() {
         let now = Timestamp::from_seconds(1000);
-        assert_eq!(rest(now, now.plus(Duration::from_secs(3600))), Duration::from_secs(2400));
+        assert_eq!(
+            rest(now, now.plus(Duration::from_secs(3600))),
+            Duration::from_secs(2400)
+        );
         assert_eq!(rest(now, now), REST_MIN);
         assert_eq!(rest(now, now.minus(Duration::from_secs(60))), REST_MIN);
     }

@@ -38,7 +38,9 @@ impl Reporter {
 
     /// The workspace is there.
     pub(crate) fn hydrated(&self, version: &str) {
-        self.tell(Event::Hydrated(pb::Hydrated { version: version.to_owned() }));
+        self.tell(Event::Hydrated(pb::Hydrated {
+            version: version.to_owned(),
+        }));
     }
 
     /// The workspace could not be brought in.
@@ -50,7 +52,9 @@ impl Reporter {
 
     /// A version was stored.
     pub(crate) fn synced(&self, version: &str) {
-        self.tell(Event::Synced(pb::Synced { version: version.to_owned() }));
+        self.tell(Event::Synced(pb::Synced {
+            version: version.to_owned(),
+        }));
     }
 
     /// The template's command ended.
@@ -59,7 +63,11 @@ impl Reporter {
             How::Exited(code) => (Some(code), None),
             How::Signalled(signal) => (None, Some(signal)),
         };
-        self.tell(Event::CommandEnded(pb::CommandEnded { exit_code, signal, last_output }));
+        self.tell(Event::CommandEnded(pb::CommandEnded {
+            exit_code,
+            signal,
+            last_output,
+        }));
     }
 
     fn tell(&self, event: Event) {
@@ -77,7 +85,9 @@ async fn until_heard(channel: DaemonChannel, event: Event) {
     let mut client = InstanceServiceClient::new(channel);
     let mut pause = PAUSE;
     for _ in 0..ATTEMPTS_MAX {
-        let mut request = tonic::Request::new(pb::ReportInstanceRequest { event: Some(event.clone()) });
+        let mut request = tonic::Request::new(pb::ReportInstanceRequest {
+            event: Some(event.clone()),
+        });
         request.set_timeout(ATTEMPT);
         match tokio::time::timeout(ATTEMPT, client.report_instance(request)).await {
             Ok(Ok(_)) => return,

@@ -25,7 +25,8 @@ use super::environment::Environment;
 use super::pipe::{Pipe, watched};
 use super::process::{How, Started};
 use crate::protocol::{
-    self, Answer, Event, Exited, Failure, Hello, Info, Launch, Launched, Listing, Nothing, Outcome, Request, Terminal, ToRunner, Why,
+    self, Answer, Event, Exited, Failure, Hello, Info, Launch, Launched, Listing, Nothing, Outcome,
+    Request, Terminal, ToRunner, Why,
 };
 
 pub(crate) use stream::{ApplyStream, WatchStream};
@@ -91,21 +92,42 @@ impl Runner {
     pub(crate) async fn greet(socket: OwnedFd) -> io::Result<(Arc<Self>, Greeting)> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let socket = watched(socket)?;
-        let first = socket.async_io(tokio::io::Interest::READABLE, |socket| protocol::receive_event(socket)).await?;
+        let first = socket
+            .async_io(tokio::io::Interest::READABLE, |socket| {
+                protocol::receive_event(socket)
+            })
+            .await?;
         let Some((Event::Hello(Hello { open_ways }), descriptors)) = first else {
             return Err(protocol::no_message());
         };
-        let [listener] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| protocol::no_message())?;
+        let [listener] =
+            <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| protocol::no_message())?;
         let listener = TcpListener::from(listener);
         listener.set_nonblocking(true)?;
-        let runner = Self { socket, waiting: Mutex::default(), gone: watch::Sender::new(false) };
-        Ok((Arc::new(runner), Greeting { listener, open_ways }))
+        let runner = Self {
+            socket,
+            waiting: Mutex::default(),
+            gone: watch::Sender::new(false),
+        };
+        Ok((
+            Arc::new(runner),
+            Greeting {
+                listener,
+                open_ways,
+            },
+        ))
     }
 
     /// Hands out what the runner says, until it is gone.
     pub(crate) async fn listen(self: Arc<Self>) {
         loop {
-            match self.socket.async_io(tokio::io::Interest::READABLE, |socket| protocol::receive_event(socket)).await {
+            match self
+                .socket
+                .async_io(tokio::io::Interest::READABLE, |socket| {
+                    protocol::receive_event(socket)
+                })
+                .await
+            {
                 Ok(Some((event, descriptors))) => self.hear(event, descriptors),
                 Ok(None) => break,
                 Err(error) => {
@@ -131,16 +153,29 @@ impl Runner {
 
     fn hear(&self, event: Event, descriptors: Vec<OwnedFd>) {
         match event {
-            Event::Answer(Answer { id, outcome: Some(outcome) }) => {
+            Event::Answer(Answer {
+                id,
+                outcome: Some(outcome),
+            }) => {
                 let mut waiting = self.waiting.lock();
                 // An answer that nobody asked for is dropped, with what came beside it.
-                let Some(asker) = waiting.answers.remove(&id) else { return };
+                let Some(asker) = waiting.answers.remove(&id) else {
+                    return;
+                };
                 if asker.send((outcome, descriptors)).is_err() {
                     waiting.abandoned.push(id);
                 }
             }
-            Event::Exited(Exited { process, signal, code }) => {
-                let how = if signal == 0 { How::Exited(code) } else { How::Signalled(signal) };
+            Event::Exited(Exited {
+                process,
+                signal,
+                code,
+            }) => {
+                let how = if signal == 0 {
+                    How::Exited(code)
+                } else {
+                    How::Signalled(signal)
+                };
                 let asker = self.waiting.lock().exits.remove(&process);
                 // Who was never told of the process does not wait for its end.
                 if let Some(asker) = asker {
@@ -154,7 +189,11 @@ impl Runner {
     }
 
     /// Asks, and waits for the answer.
-    async fn ask(&self, request: Request, descriptors: &[OwnedFd]) -> Result<(u64, Answered), RunnerError> {
+    async fn ask(
+        &self,
+        request: Request,
+        descriptors: &[OwnedFd],
+    ) -> Result<(u64, Answered), RunnerError> {
         let (id, answered) = self.begin(request, descriptors, None).await?;
         let answered = answered.await.map_err(|_| RunnerError::Gone)?;
         Ok((id, answered))
@@ -181,23 +220,41 @@ impl Runner {
             (id, std::mem::take(&mut waiting.abandoned))
         };
         for file in abandoned {
-            let request = ToRunner { id: 0, request: Some(Request::Abandon(file)) };
+            let request = ToRunner {
+                id: 0,
+                request: Some(Request::Abandon(file)),
+            };
             self.send(&request, &[]).await?;
         }
-        self.send(&ToRunner { id, request: Some(request) }, descriptors).await?;
+        self.send(
+            &ToRunner {
+                id,
+                request: Some(request),
+            },
+            descriptors,
+        )
+        .await?;
         Ok((id, answered))
     }
 
     async fn send(&self, message: &ToRunner, descriptors: &[OwnedFd]) -> Result<(), RunnerError> {
         let bytes = message.encode_to_vec();
         let borrowed: Vec<_> = descriptors.iter().map(std::os::fd::AsFd::as_fd).collect();
-        let sent = self.socket.async_io(tokio::io::Interest::WRITABLE, |socket| packet::send(socket, &bytes, &borrowed));
+        let sent = self
+            .socket
+            .async_io(tokio::io::Interest::WRITABLE, |socket| {
+                packet::send(socket, &bytes, &borrowed)
+            });
         sent.await.map_err(|error| {
             tracing::debug!(%error, "a request did not reach the runner");
             RunnerError::Gone
         })
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "any other answer is one that was not asked for"
+    )]
     async fn ask_done(&self, request: Request) -> Result<(), RunnerError> {
         match self.ask(request, &[]).await?.1.0 {
             Outcome::Done(Nothing {}) => Ok(()),
@@ -225,18 +282,34 @@ impl Runner {
         terminal: Option<Size>,
         wants_stdin: bool,
     ) -> Result<(Started, oneshot::Receiver<How>), RunnerError> {
-        let terminal = terminal.map(|size| Terminal { rows: size.rows.into(), columns: size.columns.into() });
-        let environment = environment.pairs().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut launch = Launch { argv, environment, cwd, terminal, stdin: wants_stdin };
+        let terminal = terminal.map(|size| Terminal {
+            rows: size.rows.into(),
+            columns: size.columns.into(),
+        });
+        let environment = environment
+            .pairs()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let mut launch = Launch {
+            argv,
+            environment,
+            cwd,
+            terminal,
+            stdin: wants_stdin,
+        };
         let description = Zeroizing::new(launch.encode_to_vec());
         for mut entry in launch.environment.drain(..) {
             zeroize::Zeroize::zeroize(&mut entry);
         }
         let memory = memory_file(&description).map_err(|_| RunnerError::Failed(Why::Crowded))?;
         let (exit, exited) = oneshot::channel();
-        let (id, answered) = self.begin(Request::Launch(Nothing {}), &[memory], Some(exit)).await?;
+        let (id, answered) = self
+            .begin(Request::Launch(Nothing {}), &[memory], Some(exit))
+            .await?;
         let started = match answered.await {
-            Ok((Outcome::Launched(Launched { pid }), descriptors)) => started(id, pid, terminal.is_some(), descriptors),
+            Ok((Outcome::Launched(Launched { pid }), descriptors)) => {
+                started(id, pid, terminal.is_some(), descriptors)
+            }
             Ok((other, _)) => Err(unexpected(other)),
             Err(_) => Err(RunnerError::Gone),
         };
@@ -250,8 +323,21 @@ impl Runner {
     ///
     /// # Errors
     /// [`RunnerError`].
-    pub(crate) async fn signal(&self, process: u64, signal: i32, group: bool) -> Result<bool, RunnerError> {
-        let request = Request::Signal(protocol::Signal { process, signal, group });
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "any other answer is one that was not asked for"
+    )]
+    pub(crate) async fn signal(
+        &self,
+        process: u64,
+        signal: i32,
+        group: bool,
+    ) -> Result<bool, RunnerError> {
+        let request = Request::Signal(protocol::Signal {
+            process,
+            signal,
+            group,
+        });
         match self.ask(request, &[]).await?.1.0 {
             Outcome::Signalled(sent) => Ok(sent),
             other => Err(unexpected(other)),
@@ -273,9 +359,14 @@ impl Runner {
     pub(crate) async fn dial(&self, port: u16) -> Result<TcpStream, RunnerError> {
         let (_, descriptor) = self.ask_descriptor(Request::Dial(port.into())).await?;
         let stream = std::net::TcpStream::from(descriptor);
-        let waitable = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        let waitable = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
         let stream = waitable.map_err(|_| RunnerError::Senseless)?;
-        stream.writable().await.map_err(|_| RunnerError::Senseless)?;
+        stream
+            .writable()
+            .await
+            .map_err(|_| RunnerError::Senseless)?;
         match stream.take_error() {
             Ok(None) => Ok(stream),
             Ok(Some(_)) | Err(_) => Err(RunnerError::Failed(Why::Refused)),
@@ -294,8 +385,22 @@ impl Runner {
     ///
     /// # Errors
     /// [`RunnerError`].
-    pub(crate) async fn list(&self, path: Vec<u8>, after: Vec<u8>, most: u32) -> Result<Listing, RunnerError> {
-        match self.ask(Request::List(protocol::List { path, after, most }), &[]).await?.1.0 {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "any other answer is one that was not asked for"
+    )]
+    pub(crate) async fn list(
+        &self,
+        path: Vec<u8>,
+        after: Vec<u8>,
+        most: u32,
+    ) -> Result<Listing, RunnerError> {
+        match self
+            .ask(Request::List(protocol::List { path, after, most }), &[])
+            .await?
+            .1
+            .0
+        {
             Outcome::Listing(listing) => Ok(listing),
             other => Err(unexpected(other)),
         }
@@ -305,16 +410,36 @@ impl Runner {
     ///
     /// # Errors
     /// [`RunnerError`].
-    pub(crate) async fn make_directory(&self, path: Vec<u8>, mode: u32, make_parents: bool) -> Result<(), RunnerError> {
-        self.ask_done(Request::MakeDirectory(protocol::MakeDirectory { path, mode, make_parents })).await
+    pub(crate) async fn make_directory(
+        &self,
+        path: Vec<u8>,
+        mode: u32,
+        make_parents: bool,
+    ) -> Result<(), RunnerError> {
+        self.ask_done(Request::MakeDirectory(protocol::MakeDirectory {
+            path,
+            mode,
+            make_parents,
+        }))
+        .await
     }
 
     /// Moves a file or directory.
     ///
     /// # Errors
     /// [`RunnerError`].
-    pub(crate) async fn rename(&self, source: Vec<u8>, target: Vec<u8>, replace: bool) -> Result<(), RunnerError> {
-        self.ask_done(Request::Move(protocol::Move { source, target, replace })).await
+    pub(crate) async fn rename(
+        &self,
+        source: Vec<u8>,
+        target: Vec<u8>,
+        replace: bool,
+    ) -> Result<(), RunnerError> {
+        self.ask_done(Request::Move(protocol::Move {
+            source,
+            target,
+            replace,
+        }))
+        .await
     }
 
     /// Removes a file, or a directory with all below it where asked.
@@ -322,9 +447,14 @@ impl Runner {
     /// # Errors
     /// [`RunnerError`].
     pub(crate) async fn remove(&self, path: Vec<u8>, recursive: bool) -> Result<(), RunnerError> {
-        self.ask_done(Request::Remove(protocol::Remove { path, recursive })).await
+        self.ask_done(Request::Remove(protocol::Remove { path, recursive }))
+            .await
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "any other answer is one that was not asked for"
+    )]
     async fn ask_info(&self, request: Request) -> Result<Info, RunnerError> {
         match self.ask(request, &[]).await?.1.0 {
             Outcome::Info(info) => Ok(info),
@@ -334,7 +464,11 @@ impl Runner {
 
     /// Notes that nobody wants what a request began.
     fn abandon(&self, id: u64) {
-        let message = ToRunner { id: 0, request: Some(Request::Abandon(id)) }.encode_to_vec();
+        let message = ToRunner {
+            id: 0,
+            request: Some(Request::Abandon(id)),
+        }
+        .encode_to_vec();
         if packet::send(self.socket.get_ref().as_fd(), &message, &[]).is_err() {
             self.waiting.lock().abandoned.push(id);
         }
@@ -344,15 +478,24 @@ impl Runner {
 /// An answer that was not hoped for.
 fn unexpected(outcome: Outcome) -> RunnerError {
     match outcome {
-        Outcome::Failure(Failure { why }) => RunnerError::Failed(Why::try_from(why).unwrap_or(Why::Io)),
-        Outcome::Done(_) | Outcome::Launched(_) | Outcome::Signalled(_) | Outcome::Info(_) | Outcome::Listing(_) => {
-            RunnerError::Senseless
+        Outcome::Failure(Failure { why }) => {
+            RunnerError::Failed(Why::try_from(why).unwrap_or(Why::Io))
         }
+        Outcome::Done(_)
+        | Outcome::Launched(_)
+        | Outcome::Signalled(_)
+        | Outcome::Info(_)
+        | Outcome::Listing(_) => RunnerError::Senseless,
     }
 }
 
 /// What the runner handed over of a process.
-fn started(handle: u64, pid: u32, terminal: bool, descriptors: Vec<OwnedFd>) -> Result<Started, RunnerError> {
+fn started(
+    handle: u64,
+    pid: u32,
+    terminal: bool,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Started, RunnerError> {
     let mut pipes = Vec::with_capacity(descriptors.len());
     for descriptor in descriptors {
         pipes.push(Pipe::new(descriptor, terminal).map_err(|_| RunnerError::Senseless)?);
@@ -363,7 +506,13 @@ fn started(handle: u64, pid: u32, terminal: bool, descriptors: Vec<OwnedFd>) -> 
     if pipes.next().is_some() || terminal != stderr.is_none() {
         return Err(RunnerError::Senseless);
     }
-    Ok(Started { handle, pid, stdin, stdout, stderr })
+    Ok(Started {
+        handle,
+        pid,
+        stdin,
+        stdout,
+        stderr,
+    })
 }
 
 /// A file without a name that holds `bytes`, read from the beginning.

@@ -57,13 +57,23 @@ pub(crate) enum KeeperError {
 ///
 /// # Errors
 /// Why it never served, which the backend was told.
-pub(crate) async fn serve(control: OwnedFd, runner: OwnedFd, clock: Arc<dyn Clock>) -> Result<(), KeeperError> {
+pub(crate) async fn serve(
+    control: OwnedFd,
+    runner: OwnedFd,
+    clock: Arc<dyn Clock>,
+) -> Result<(), KeeperError> {
     let control = Control::new(control).map_err(KeeperError::Control)?;
-    let Some(id) = control.hello().await.map_err(KeeperError::Control)? else { return Ok(()) };
+    let Some(id) = control.hello().await.map_err(KeeperError::Control)? else {
+        return Ok(());
+    };
     match greet(runner).await {
         Ok((runner, listener)) => Keeper::new(id, runner, clock).run(listener, control).await,
         Err(error) => {
-            control.tell(&FromKeeper::Failed { message: chain(&error) }).await;
+            control
+                .tell(&FromKeeper::Failed {
+                    message: chain(&error),
+                })
+                .await;
             Err(error)
         }
     }
@@ -73,7 +83,13 @@ pub(crate) async fn serve(control: OwnedFd, runner: OwnedFd, clock: Arc<dyn Cloc
 async fn greet(runner: OwnedFd) -> Result<(Arc<Runner>, TcpListener), KeeperError> {
     let greeting = tokio::time::timeout(GREETING, Runner::greet(runner)).await;
     let late = |_| KeeperError::Runner(io::ErrorKind::TimedOut.into());
-    let (runner, Greeting { listener, open_ways }) = greeting.map_err(late)?.map_err(KeeperError::Runner)?;
+    let (
+        runner,
+        Greeting {
+            listener,
+            open_ways,
+        },
+    ) = greeting.map_err(late)?.map_err(KeeperError::Runner)?;
     if !open_ways.is_empty() {
         return Err(KeeperError::Open(open_ways));
     }
@@ -91,20 +107,32 @@ impl Control {
     }
 
     async fn receive(&self) -> io::Result<Option<ToKeeper>> {
-        self.0.async_io(Interest::READABLE, |socket| control::receive_from_backend(socket)).await
+        self.0
+            .async_io(Interest::READABLE, |socket| {
+                control::receive_from_backend(socket)
+            })
+            .await
     }
 
     /// Which instance this is; `None` when the backend is gone.
     async fn hello(&self) -> io::Result<Option<InstanceId>> {
         match self.receive().await? {
             Some(ToKeeper::Hello { instance }) => Ok(Some(instance)),
-            Some(ToKeeper::Link { .. }) => Err(io::Error::new(io::ErrorKind::InvalidData, "a link came before the greeting")),
+            Some(ToKeeper::Link { .. }) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a link came before the greeting",
+            )),
             None => Ok(None),
         }
     }
 
     async fn tell(&self, message: &FromKeeper) {
-        let told = self.0.async_io(Interest::WRITABLE, |socket| control::send_to_backend(socket, message)).await;
+        let told = self
+            .0
+            .async_io(Interest::WRITABLE, |socket| {
+                control::send_to_backend(socket, message)
+            })
+            .await;
         if let Err(error) = told {
             tracing::debug!(%error, "the backend could not be told");
         }
@@ -136,12 +164,17 @@ impl Keeper {
         let gate = Arc::new(Gate::new(tasks.clone()));
         tasks.spawn("runner", Arc::clone(&runner).listen());
         let instance = Instance::new(id, runner, Arc::clone(&gate), clock, tasks.clone());
-        Self { instance, gate, tasks }
+        Self {
+            instance,
+            gate,
+            tasks,
+        }
     }
 
     async fn run(self, listener: TcpListener, control: Control) -> Result<(), KeeperError> {
         let proxy = Proxy::new(Arc::clone(&self.gate), Arc::clone(&self.instance.identity));
-        self.tasks.spawn("local listener", proxy.serve(listener, self.tasks.clone()));
+        self.tasks
+            .spawn("local listener", proxy.serve(listener, self.tasks.clone()));
         let (listen, links) = sandgate_rpc::memory();
         let mut key = [0; 32];
         rand::rng().fill_bytes(&mut key);
@@ -170,21 +203,33 @@ impl Keeper {
     }
 
     /// Takes new links until the backend is gone.
-    async fn follow(&self, control: &Control, links: sandgate_rpc::transport::Memory) -> io::Result<()> {
+    async fn follow(
+        &self,
+        control: &Control,
+        links: sandgate_rpc::transport::Memory,
+    ) -> io::Result<()> {
         let mut current: Option<Link> = None;
         while let Some(message) = control.receive().await? {
             let ToKeeper::Link { serve, call } = message else {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the backend greeted twice"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the backend greeted twice",
+                ));
             };
             let (serve, call) = (StdStream::from(serve), StdStream::from(call));
             // The one before ends first, so that its calls do not count beside the new one's.
             drop(current.take());
             current = Some(Link([serve.try_clone()?, call.try_clone()?]));
             if let Err(error) = self.gate.connect(stream(call)?).await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a link to the gate could not be used");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a link to the gate could not be used"
+                );
                 continue;
             }
-            links.hand_over(stream(serve)?, Peer::Service(Service::AuthGateway)).await?;
+            links
+                .hand_over(stream(serve)?, Peer::Service(Service::AuthGateway))
+                .await?;
         }
         Ok(())
     }

@@ -159,7 +159,9 @@ impl Syncer {
     pub(crate) async fn hydrated(&self) -> Hydration {
         let mut hydration = self.hydration.subscribe();
         // The sender is `self`, so waiting cannot fail while anybody waits.
-        let reached = hydration.wait_for(|hydration| *hydration != Hydration::Pending).await;
+        let reached = hydration
+            .wait_for(|hydration| *hydration != Hydration::Pending)
+            .await;
         reached.map_or(Hydration::Pending, |hydration| *hydration)
     }
 }
@@ -170,15 +172,25 @@ async fn run(
     hydration: &watch::Sender<Hydration>,
     mut asked: mpsc::Receiver<Asker>,
 ) {
-    let Ok(Start { version, seed }) = start.await else { return };
-    let mut store = Store { parts, seed, snapshot: Snapshot::default(), head: String::new() };
+    let Ok(Start { version, seed }) = start.await else {
+        return;
+    };
+    let mut store = Store {
+        parts,
+        seed,
+        snapshot: Snapshot::default(),
+        head: String::new(),
+    };
     match store.hydrate(&version).await {
         Ok(()) => {
             hydration.send_replace(Hydration::Complete);
             store.parts.reporter.hydrated(&store.head);
         }
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the workspace could not be brought in");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the workspace could not be brought in"
+            );
             hydration.send_replace(Hydration::Failed);
             store.parts.reporter.hydrate_failed(&error);
             while let Some(asker) = asked.recv().await {
@@ -211,7 +223,10 @@ impl Store {
             let result = self.sync().await.map_err(Arc::new);
             pace.after(seen, began.elapsed(), result.is_ok());
             if let Err(error) = &result {
-                tracing::warn!(error = &**error as &dyn std::error::Error, "the workspace could not be synced");
+                tracing::warn!(
+                    error = &**error as &dyn std::error::Error,
+                    "the workspace could not be synced"
+                );
             }
             for asker in askers {
                 let _left = asker.send(result.clone());
@@ -243,7 +258,12 @@ struct Pace {
 
 impl Pace {
     fn new(seen: u64) -> Self {
-        Self { seen, earliest: Instant::now(), pause: PAUSE, took: Duration::ZERO }
+        Self {
+            seen,
+            earliest: Instant::now(),
+            pause: PAUSE,
+            took: Duration::ZERO,
+        }
     }
 
     /// Waits until files may have changed and rest again, or it is time to look.

@@ -29,7 +29,10 @@ pub(super) fn apply(tree: &Tree, frames: &mut Frames) -> Result<(), Why> {
     let mut filling: Option<Filling> = None;
     let mut directories: Vec<(TreePath, u32, Mtime)> = Vec::new();
     loop {
-        let frame: ApplyFrame = frames.read().map_err(|_| Why::BadRequest)?.ok_or(Why::BadRequest)?;
+        let frame: ApplyFrame = frames
+            .read()
+            .map_err(|_| Why::BadRequest)?
+            .ok_or(Why::BadRequest)?;
         match frame.part.ok_or(Why::BadRequest)? {
             ApplyPart::Entry(entry) => {
                 finish(filling.take())?;
@@ -37,11 +40,15 @@ pub(super) fn apply(tree: &Tree, frames: &mut Frames) -> Result<(), Why> {
             }
             ApplyPart::Data(Data { offset, bytes }) => {
                 let Filling { file, size, .. } = filling.as_mut().ok_or(Why::BadRequest)?;
-                let end = u64::try_from(bytes.len()).ok().and_then(|length| offset.checked_add(length));
+                let end = u64::try_from(bytes.len())
+                    .ok()
+                    .and_then(|length| offset.checked_add(length));
                 if end.is_none_or(|end| end > *size) {
                     return Err(Why::BadRequest);
                 }
-                file.file().write_all_at(&bytes, offset).map_err(|error| why(error.into()))?;
+                file.file()
+                    .write_all_at(&bytes, offset)
+                    .map_err(|error| why(error.into()))?;
             }
             ApplyPart::Done(Nothing {}) => {
                 finish(filling.take())?;
@@ -56,20 +63,33 @@ pub(super) fn apply(tree: &Tree, frames: &mut Frames) -> Result<(), Why> {
     }
 }
 
-fn begin(tree: &Tree, entry: Info, directories: &mut Vec<(TreePath, u32, Mtime)>) -> Result<Option<Filling>, Why> {
+fn begin(
+    tree: &Tree,
+    entry: Info,
+    directories: &mut Vec<(TreePath, u32, Mtime)>,
+) -> Result<Option<Filling>, Why> {
     let path = path_of(&entry.path)?;
     let modified = mtime(entry.modified);
     match entry.kind() {
         Kind::File => {
             let mut file = tree.create_file(&path).map_err(why)?;
             // The size first: what is not written stays a hole.
-            file.file().set_len(entry.size).map_err(|error| why(error.into()))?;
-            Ok(Some(Filling { file, size: entry.size, mode: entry.mode, modified }))
+            file.file()
+                .set_len(entry.size)
+                .map_err(|error| why(error.into()))?;
+            Ok(Some(Filling {
+                file,
+                size: entry.size,
+                mode: entry.mode,
+                modified,
+            }))
         }
         Kind::Directory => {
             match tree.make_directory(&path, FILLING_MODE) {
                 Ok(()) => {}
-                Err(TreeError::AlreadyExists) if tree.stat(&path).map_err(why)?.kind == TreeKind::Directory => {
+                Err(TreeError::AlreadyExists)
+                    if tree.stat(&path).map_err(why)?.kind == TreeKind::Directory =>
+                {
                     tree.set_mode(&path, FILLING_MODE).map_err(why)?;
                 }
                 Err(error) => return Err(why(error)),
@@ -90,10 +110,21 @@ fn begin(tree: &Tree, entry: Info, directories: &mut Vec<(TreePath, u32, Mtime)>
 }
 
 fn finish(filling: Option<Filling>) -> Result<(), Why> {
-    let Some(Filling { file, size: _, mode, modified }) = filling else { return Ok(()) };
+    let Some(Filling {
+        file,
+        size: _,
+        mode,
+        modified,
+    }) = filling
+    else {
+        return Ok(());
+    };
     file.commit(mode, Some(modified)).map(drop).map_err(why)
 }
 
 fn mtime(time: Option<Time>) -> Mtime {
-    time.map_or_else(Mtime::default, |time| Mtime { seconds: time.seconds, nanos: time.nanos.min(999_999_999) })
+    time.map_or_else(Mtime::default, |time| Mtime {
+        seconds: time.seconds,
+        nanos: time.nanos.min(999_999_999),
+    })
 }

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group, pidfd_open, wait,
-    waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process,
+    kill_process_group, pidfd_open, wait, waitid,
 };
 
 use crate::protocol::{Exited, Why};
@@ -68,16 +68,27 @@ impl Children {
         let mut exited = Vec::new();
         self.started.retain(|launch, child| {
             // NOHANG answers nothing for who still runs.
-            match waitid(WaitId::Pid(child.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            match waitid(
+                WaitId::Pid(child.pid),
+                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+            ) {
                 Ok(Some(status)) => {
                     let signal = status.terminating_signal().unwrap_or(0);
-                    exited.push(Exited { process: *launch, signal, code: status.exit_status().unwrap_or(0) });
+                    exited.push(Exited {
+                        process: *launch,
+                        signal,
+                        code: status.exit_status().unwrap_or(0),
+                    });
                     false
                 }
                 Ok(None) | Err(Errno::INTR) => true,
                 // Nobody else consumes, so this cannot be; a process that is not there has ended all the same.
                 Err(_) => {
-                    exited.push(Exited { process: *launch, signal: Signal::KILL.as_raw(), code: 0 });
+                    exited.push(Exited {
+                        process: *launch,
+                        signal: Signal::KILL.as_raw(),
+                        code: 0,
+                    });
                     false
                 }
             }
@@ -101,20 +112,34 @@ impl Children {
                     return;
                 }
             };
-            let ours = self.started.iter().find(|(_, child)| child.pid == pid).map(|(launch, _)| *launch);
+            let ours = self
+                .started
+                .iter()
+                .find(|(_, child)| child.pid == pid)
+                .map(|(launch, _)| *launch);
             if let Some(launch) = ours {
                 self.started.remove(&launch);
                 let signal = status.terminating_signal().unwrap_or(0);
-                exited.push(Exited { process: launch, signal, code: status.exit_status().unwrap_or(0) });
+                exited.push(Exited {
+                    process: launch,
+                    signal,
+                    code: status.exit_status().unwrap_or(0),
+                });
             }
         }
     }
 
     /// Sends a signal; `false` when the process was consumed, and its number may be another's.
     pub(super) fn signal(&self, launch: u64, signal: i32, group: bool) -> Result<bool, Why> {
-        let Some(child) = self.started.get(&launch) else { return Ok(false) };
+        let Some(child) = self.started.get(&launch) else {
+            return Ok(false);
+        };
         let signal = Signal::from_named_raw(signal).ok_or(Why::BadRequest)?;
-        let sent = if group { kill_process_group(child.pid, signal) } else { kill_process(child.pid, signal) };
+        let sent = if group {
+            kill_process_group(child.pid, signal)
+        } else {
+            kill_process(child.pid, signal)
+        };
         match sent {
             Ok(()) => Ok(true),
             Err(Errno::SRCH) => Ok(false),

@@ -7,7 +7,9 @@ use prost::Message as _;
 use sandgate_workspace::TreePath;
 use sandgate_workspace::tree::{Kind as TreeKind, Listed, Mtime, NewFile, Stat, Tree, TreeError};
 
-use crate::protocol::{Commit, Create, Info, Kind, LISTING_MAX_BYTES, List, Listing, MakeDirectory, Move, Time, Why};
+use crate::protocol::{
+    Commit, Create, Info, Kind, LISTING_MAX_BYTES, List, Listing, MakeDirectory, Move, Time, Why,
+};
 
 /// Files that are begun and not committed, all writers together.
 const BEGUN_MAX: usize = 64;
@@ -22,7 +24,12 @@ pub(super) struct Begun(BTreeMap<u64, (NewFile, TreePath)>);
 
 impl Begun {
     /// Begins a file and answers the descriptor by which it is filled.
-    pub(super) fn create(&mut self, tree: &Tree, id: u64, request: &Create) -> Result<OwnedFd, Why> {
+    pub(super) fn create(
+        &mut self,
+        tree: &Tree,
+        id: u64,
+        request: &Create,
+    ) -> Result<OwnedFd, Why> {
         if self.0.len() >= BEGUN_MAX {
             return Err(Why::Busy);
         }
@@ -85,16 +92,26 @@ pub(super) fn list(tree: &Tree, request: &List) -> Result<Listing, Why> {
         let entry = info(name.clone(), stat, link_target);
         bytes += entry.encoded_len() + 8;
         if entries.len() >= most || bytes > LISTING_MAX_BYTES {
-            return Ok(Listing { entries, more: true });
+            return Ok(Listing {
+                entries,
+                more: true,
+            });
         }
         entries.push(entry);
     }
-    Ok(Listing { entries, more: false })
+    Ok(Listing {
+        entries,
+        more: false,
+    })
 }
 
 /// Makes a directory.
 pub(super) fn make_directory(tree: &Tree, request: &MakeDirectory) -> Result<(), Why> {
-    let MakeDirectory { path, mode, make_parents: parents } = request;
+    let MakeDirectory {
+        path,
+        mode,
+        make_parents: parents,
+    } = request;
     let path = path_of(path)?;
     if !parents {
         return tree.make_directory(&path, *mode).map_err(why);
@@ -109,12 +126,20 @@ pub(super) fn make_directory(tree: &Tree, request: &MakeDirectory) -> Result<(),
 
 /// Moves a file or directory.
 pub(super) fn rename(tree: &Tree, request: &Move) -> Result<(), Why> {
-    let Move { source, target, replace } = request;
+    let Move {
+        source,
+        target,
+        replace,
+    } = request;
     let (source, target) = (path_of(source)?, path_of(target)?);
     if target == source || target.is_below(&source) {
         // The kernel would call the first of these a success that changes nothing; both are a mistake.
         tree.stat(&source).map_err(why)?;
-        return Err(if target == source { Why::AlreadyExists } else { Why::IntoItself });
+        return Err(if target == source {
+            Why::AlreadyExists
+        } else {
+            Why::IntoItself
+        });
     }
     tree.rename(&source, &target, *replace).map_err(why)
 }
@@ -144,14 +169,26 @@ fn target_of(tree: &Tree, path: &TreePath, stat: &Stat) -> Result<Vec<u8>, Why> 
 
 /// The wire form of what is known of an entry.
 pub(super) fn info(path: Vec<u8>, stat: &Stat, link_target: Vec<u8>) -> Info {
-    let Stat { kind, mode, mtime, ctime, size, inode } = stat;
+    let Stat {
+        kind,
+        mode,
+        mtime,
+        ctime,
+        size,
+        inode,
+    } = stat;
     let kind = match kind {
         TreeKind::File => Kind::File,
         TreeKind::Directory => Kind::Directory,
         TreeKind::Symlink => Kind::Symlink,
         TreeKind::Special => Kind::Special,
     };
-    let time = |time: &Mtime| Some(Time { seconds: time.seconds, nanos: time.nanos });
+    let time = |time: &Mtime| {
+        Some(Time {
+            seconds: time.seconds,
+            nanos: time.nanos,
+        })
+    };
     Info {
         path,
         kind: kind.into(),

@@ -28,7 +28,10 @@ pub(super) struct Running {
 pub(super) fn read(descriptors: Vec<OwnedFd>) -> Result<Launch, Why> {
     let [fd] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| Why::BadRequest)?;
     let mut bytes = Vec::new();
-    File::from(fd).take(LAUNCH_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|_| Why::BadRequest)?;
+    File::from(fd)
+        .take(LAUNCH_MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|_| Why::BadRequest)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > LAUNCH_MAX_BYTES) {
         return Err(Why::TooLong);
     }
@@ -37,16 +40,31 @@ pub(super) fn read(descriptors: Vec<OwnedFd>) -> Result<Launch, Why> {
 
 /// Starts it.
 pub(super) fn start(launch: &Launch) -> Result<Running, Why> {
-    let Launch { argv, environment, cwd, terminal, stdin } = launch;
+    let Launch {
+        argv,
+        environment,
+        cwd,
+        terminal,
+        stdin,
+    } = launch;
     program::check_cwd(cwd)?;
-    let path = environment.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
+    let path = environment
+        .iter()
+        .find_map(|entry| entry.strip_prefix("PATH="))
+        .unwrap_or_default();
     let named = argv.first().map(String::as_str).unwrap_or_default();
     let program = program::find(named, path, cwd)?;
     let (stdio, descriptors) = match terminal {
         Some(size) => with_terminal(*size)?,
         None => with_pipes(*stdin)?,
     };
-    let command = Command { program, argv: argv.clone(), environment: environment.clone(), cwd: cwd.into(), stdio };
+    let command = Command {
+        program,
+        argv: argv.clone(),
+        environment: environment.clone(),
+        cwd: cwd.into(),
+        stdio,
+    };
     let pid = command.start().map_err(|error| why(&error))?;
     Ok(Running { pid, descriptors })
 }
@@ -61,9 +79,17 @@ fn with_pipes(wants_stdin: bool) -> Result<(Stdio, Vec<OwnedFd>), Why> {
         descriptors.push(stdin);
         stdin_child
     } else {
-        rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|_| Why::Io)?
+        rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|_| Why::Io)?
     };
-    Ok((Stdio::Pipes { stdin: stdin_child, stdout: stdout_child, stderr: stderr_child }, descriptors))
+    Ok((
+        Stdio::Pipes {
+            stdin: stdin_child,
+            stdout: stdout_child,
+            stderr: stderr_child,
+        },
+        descriptors,
+    ))
 }
 
 fn with_terminal(size: Terminal) -> Result<(Stdio, Vec<OwnedFd>), Why> {
@@ -72,7 +98,12 @@ fn with_terminal(size: Terminal) -> Result<(Stdio, Vec<OwnedFd>), Why> {
     unlockpt(&ours).map_err(|_| Why::NoTerminal)?;
     let theirs = ioctl_tiocgptpeer(&ours, flags).map_err(|_| Why::NoTerminal)?;
     let number = |count: u32| u16::try_from(count).map_err(|_| Why::BadRequest);
-    let size = Winsize { ws_row: number(size.rows)?, ws_col: number(size.columns)?, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_row: number(size.rows)?,
+        ws_col: number(size.columns)?,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     tcsetwinsize(&theirs, size).map_err(|_| Why::NoTerminal)?;
     Ok((Stdio::Terminal(theirs), vec![ours]))
 }
@@ -81,7 +112,9 @@ fn with_terminal(size: Terminal) -> Result<(Stdio, Vec<OwnedFd>), Why> {
 fn why(error: &std::io::Error) -> Why {
     match Errno::from_io_error(error) {
         Some(Errno::NOENT) => Why::ProgramMissing,
-        Some(Errno::ACCESS | Errno::PERM | Errno::NOEXEC | Errno::TXTBSY) => Why::ProgramNotExecutable,
+        Some(Errno::ACCESS | Errno::PERM | Errno::NOEXEC | Errno::TXTBSY) => {
+            Why::ProgramNotExecutable
+        }
         Some(Errno::TOOBIG) => Why::TooLong,
         Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => Why::Crowded,
         Some(_) | None => Why::Io,

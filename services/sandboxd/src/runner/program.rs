@@ -34,7 +34,10 @@ pub(super) fn find(program: &str, path: &str, cwd: &str) -> Result<PathBuf, Why>
         return check(Path::new(cwd).join(program));
     }
     let mut first = None;
-    for directory in path.split(':').filter(|directory| directory.starts_with('/')) {
+    for directory in path
+        .split(':')
+        .filter(|directory| directory.starts_with('/'))
+    {
         match check(Path::new(directory).join(program)) {
             Ok(found) => return Ok(found),
             Err(Why::ProgramMissing) => {}
@@ -87,11 +90,22 @@ mod tests {
 
     #[test]
     fn a_program_that_can_be_started_wins_over_one_before_it_that_cannot() {
-        let (first, second) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (first, second) = (
+            tempfile::tempdir().expect("a folder"),
+            tempfile::tempdir().expect("a folder"),
+        );
         fs::write(first.path().join("tool"), "x").expect("a file");
         fs::write(second.path().join("tool"), "x").expect("a file");
-        fs::set_permissions(second.path().join("tool"), fs::Permissions::from_mode(0o755)).expect("a mode");
-        let path = format!("relative:{}:{}", first.path().display(), second.path().display());
+        fs::set_permissions(
+            second.path().join("tool"),
+            fs::Permissions::from_mode(0o755),
+        )
+        .expect("a mode");
+        let path = format!(
+            "relative:{}:{}",
+            first.path().display(),
+            second.path().display()
+        );
         assert_eq!(find("tool", &path, "/"), Ok(second.path().join("tool")));
     }
 }

@@ -25,12 +25,31 @@ impl From<TreeError> for Stopped {
 
 /// Writes every entry to the stream, then how many were left out.
 pub(super) fn walk(tree: &Tree, frames: &mut Frames) -> Result<(), Why> {
-    let mut show = |part| frames.write(&WalkFrame { part: Some(part) }).map_err(|_| Stopped::Gone);
-    let walked = tree.walk(&TreePath::root(), WalkLimits { entries: ENTRIES_MAX }, |visit| match visit {
-        Visit::Entry { path, stat, link_target } => show(WalkPart::Entry(info(path.into_bytes(), &stat, link_target))),
-        Visit::Skipped { path, why: Skip::Unreadable | Skip::Unnameable } => show(WalkPart::Unknown(path.into_bytes())),
-        Visit::Skipped { why: Skip::Special, .. } => Ok(()),
-    });
+    let mut show = |part| {
+        frames
+            .write(&WalkFrame { part: Some(part) })
+            .map_err(|_| Stopped::Gone)
+    };
+    let walked = tree.walk(
+        &TreePath::root(),
+        WalkLimits {
+            entries: ENTRIES_MAX,
+        },
+        |visit| match visit {
+            Visit::Entry {
+                path,
+                stat,
+                link_target,
+            } => show(WalkPart::Entry(info(path.into_bytes(), &stat, link_target))),
+            Visit::Skipped {
+                path,
+                why: Skip::Unreadable | Skip::Unnameable,
+            } => show(WalkPart::Unknown(path.into_bytes())),
+            Visit::Skipped {
+                why: Skip::Special, ..
+            } => Ok(()),
+        },
+    );
     match walked.and_then(|walked| show(WalkPart::Done(walked.special))) {
         Ok(()) => Ok(()),
         Err(Stopped::Tree(error)) => Err(why(error)),

@@ -47,13 +47,25 @@ struct Seen {
 pub(super) struct Placed<'a>(Watcher<'a>);
 
 /// Places the watch.
-pub(super) fn place<'a>(tree: &'a Tree, root: &'a OwnedFd, path: &[u8], recursive: bool) -> Result<Placed<'a>, Why> {
+pub(super) fn place<'a>(
+    tree: &'a Tree,
+    root: &'a OwnedFd,
+    path: &[u8],
+    recursive: bool,
+) -> Result<Placed<'a>, Why> {
     let path = TreePath::parse_or_root("path", path).map_err(|_| Why::BadPath)?;
     if tree.stat(&path).map_err(why)?.kind != Kind::Directory {
         return Err(Why::NotDirectory);
     }
-    let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|_| Why::Crowded)?;
-    let mut watcher = Watcher { tree, root, inotify, recursive, directories: BTreeMap::new() };
+    let inotify =
+        inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|_| Why::Crowded)?;
+    let mut watcher = Watcher {
+        tree,
+        root,
+        inotify,
+        recursive,
+        directories: BTreeMap::new(),
+    };
     let mut found = Vec::new();
     if !watcher.add(&path, &mut found).map_err(|_| Why::Crowded)? {
         return Err(Why::TooMany);
@@ -91,14 +103,20 @@ impl Watcher<'_> {
             if self.directories.len() >= DIRECTORIES_MAX {
                 return Ok(false);
             }
-            let Some(watch) = self.watch(&path)? else { continue };
+            let Some(watch) = self.watch(&path)? else {
+                continue;
+            };
             self.directories.insert(watch, path.clone());
             if !self.recursive {
                 continue;
             }
-            let Ok(listed) = self.tree.list(&path, NAMES_MAX) else { continue };
+            let Ok(listed) = self.tree.list(&path, NAMES_MAX) else {
+                continue;
+            };
             for entry in listed {
-                let Ok(below) = path.join(&entry.name) else { continue };
+                let Ok(below) = path.join(&entry.name) else {
+                    continue;
+                };
                 if entry.stat.kind == Kind::Directory {
                     pending.push(below.clone());
                 }
@@ -110,10 +128,16 @@ impl Watcher<'_> {
 
     /// Watches one directory; `None` when it is gone or something else by now.
     fn watch(&self, path: &TreePath) -> io::Result<Option<i32>> {
-        let relative: &[u8] = if path.is_root() { b"." } else { path.as_bytes() };
+        let relative: &[u8] = if path.is_root() {
+            b"."
+        } else {
+            path.as_bytes()
+        };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let confined = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        let Ok(directory) = rustix::fs::openat2(self.root, relative, flags, Mode::empty(), confined) else {
+        let Ok(directory) =
+            rustix::fs::openat2(self.root, relative, flags, Mode::empty(), confined)
+        else {
             return Ok(None);
         };
         let wanted = WatchFlags::CREATE
@@ -125,7 +149,11 @@ impl Watcher<'_> {
             | WatchFlags::ONLYDIR
             | WatchFlags::EXCL_UNLINK;
         // The descriptor's own name, which leads nowhere else whatever happens to the path.
-        match inotify::add_watch(&self.inotify, format!("/proc/self/fd/{}", directory.as_raw_fd()), wanted) {
+        match inotify::add_watch(
+            &self.inotify,
+            format!("/proc/self/fd/{}", directory.as_raw_fd()),
+            wanted,
+        ) {
             Ok(watch) => Ok(Some(watch)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
             Err(error) => Err(error.into()),
@@ -141,7 +169,10 @@ impl Watcher<'_> {
                 Ok(event) => all.push(Seen {
                     watch: event.wd(),
                     events: event.events(),
-                    name: event.file_name().map(|name| name.to_bytes().to_vec()).unwrap_or_default(),
+                    name: event
+                        .file_name()
+                        .map(|name| name.to_bytes().to_vec())
+                        .unwrap_or_default(),
                 }),
                 Err(Errno::WOULDBLOCK) => return Ok(all),
                 Err(Errno::INTR) => {}
@@ -151,7 +182,11 @@ impl Watcher<'_> {
     }
 
     fn tell(&mut self, seen: Seen, frames: &mut Frames) -> io::Result<()> {
-        let Seen { watch, events, name } = seen;
+        let Seen {
+            watch,
+            events,
+            name,
+        } = seen;
         if events.contains(ReadFlags::QUEUE_OVERFLOW) {
             return frames.write(&WatchFrame { change: None });
         }
@@ -159,11 +194,15 @@ impl Watcher<'_> {
             self.directories.remove(&watch);
             return Ok(());
         }
-        let Some(directory) = self.directories.get(&watch) else { return Ok(()) };
+        let Some(directory) = self.directories.get(&watch) else {
+            return Ok(());
+        };
         if name.is_empty() {
             return Ok(());
         }
-        let Ok(path) = directory.join(&name) else { return Ok(()) };
+        let Ok(path) = directory.join(&name) else {
+            return Ok(());
+        };
         let is_directory = events.contains(ReadFlags::ISDIR);
         for (flags, change) in [
             (ReadFlags::CREATE | ReadFlags::MOVED_TO, Change::Created),
@@ -178,7 +217,10 @@ impl Watcher<'_> {
         if is_directory && events.contains(ReadFlags::MOVED_FROM) {
             self.forget_below(&path);
         }
-        if is_directory && self.recursive && events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+        if is_directory
+            && self.recursive
+            && events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO)
+        {
             let mut found = Vec::new();
             if !self.add(&path, &mut found)? {
                 frames.write(&WatchFrame { change: None })?;
@@ -192,7 +234,10 @@ impl Watcher<'_> {
 
     /// What moved away is watched no more: its path would be wrong.
     fn forget_below(&mut self, path: &TreePath) {
-        let gone = self.directories.iter().filter(|(_, directory)| *directory == path || directory.is_below(path));
+        let gone = self
+            .directories
+            .iter()
+            .filter(|(_, directory)| *directory == path || directory.is_below(path));
         let gone: Vec<i32> = gone.map(|(watch, _)| *watch).collect();
         for watch in gone {
             self.directories.remove(&watch);
@@ -203,6 +248,11 @@ impl Watcher<'_> {
 }
 
 fn write(frames: &mut Frames, change: Change, path: &TreePath) -> io::Result<()> {
-    let change = Changed { change: change.into(), path: path.as_bytes().to_vec() };
-    frames.write(&WatchFrame { change: Some(change) })
+    let change = Changed {
+        change: change.into(),
+        path: path.as_bytes().to_vec(),
+    };
+    frames.write(&WatchFrame {
+        change: Some(change),
+    })
 }

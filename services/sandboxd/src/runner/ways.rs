@@ -49,7 +49,14 @@ pub(super) fn open_ways(listener: SocketAddr) -> Vec<String> {
         ("packet", PACKET, SocketType::DGRAM),
         ("raw", AddressFamily::INET.as_raw(), SocketType::RAW),
     ] {
-        if socket_with(AddressFamily::from_raw(family), kind, SocketFlags::CLOEXEC, None).is_ok() {
+        if socket_with(
+            AddressFamily::from_raw(family),
+            kind,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .is_ok()
+        {
             open.push(format!("a {name} socket can be made"));
         }
     }
@@ -61,7 +68,11 @@ pub(super) fn open_ways(listener: SocketAddr) -> Vec<String> {
 }
 
 fn try_address(address: SocketAddr, kind: SocketType, open: &mut Vec<String>) {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let Ok(socket) = socket_with(family, kind, flags, None) else {
         // A kernel or filter without this family has no way by it.
@@ -69,7 +80,14 @@ fn try_address(address: SocketAddr, kind: SocketType, open: &mut Vec<String>) {
     };
     match connect(&socket, &address) {
         // INVAL: a link-local address without an interface.
-        Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN | Errno::ACCESS | Errno::PERM | Errno::INVAL) => {}
+        Err(
+            Errno::NETUNREACH
+            | Errno::HOSTUNREACH
+            | Errno::NETDOWN
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::INVAL,
+        ) => {}
         Err(Errno::ADDRNOTAVAIL) => {}
         Ok(()) | Err(_) => open.push(format!("there is a route to {address}")),
     }
@@ -103,7 +121,10 @@ fn is_up(name: &str) -> bool {
 
 /// The fallback devices of tunnel modules (`fb_tunnels_only_for_init_net`): made down, in every namespace.
 fn is_dormant_fallback(name: &str) -> bool {
-    ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"].contains(&name)
+    [
+        "tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0",
+    ]
+    .contains(&name)
 }
 
 /// Whoever listens beside us: at this moment nobody can.
@@ -117,7 +138,10 @@ fn listeners(ours: SocketAddr, open: &mut Vec<String>) {
         };
         for line in text.lines().skip(1) {
             let mut words = line.split_whitespace().skip(1);
-            let (local, state) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+            let (local, state) = (
+                words.next().unwrap_or_default(),
+                words.nth(1).unwrap_or_default(),
+            );
             if state == LISTENS && local != written(ours) {
                 open.push("somebody listens beside us".to_owned());
             }
@@ -128,7 +152,11 @@ fn listeners(ours: SocketAddr, open: &mut Vec<String>) {
 /// An IPv4 address as /proc/net/tcp writes it: the address as a number of this machine, the port big end first.
 fn written(address: SocketAddr) -> String {
     match address.ip() {
-        IpAddr::V4(ip) => format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port()),
+        IpAddr::V4(ip) => format!(
+            "{:08X}:{:04X}",
+            u32::from_ne_bytes(ip.octets()),
+            address.port()
+        ),
         IpAddr::V6(_) => String::new(),
     }
 }
@@ -139,7 +167,10 @@ fn abstract_sockets(open: &mut Vec<String>) {
         open.push("the Unix sockets cannot be read".to_owned());
         return;
     };
-    let named = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(7));
+    let named = text
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(7));
     if named.filter(|name| name.starts_with('@')).count() > 0 {
         open.push("there is an abstract Unix socket".to_owned());
     }
@@ -156,7 +187,8 @@ mod tests {
     #[test]
     fn outside_of_a_sandbox_the_same_trial_finds_ways() {
         let other = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let name = UnixAddr::from_abstract_name(format!("sandgate-ways-{}", std::process::id())).expect("a name");
+        let name = UnixAddr::from_abstract_name(format!("sandgate-ways-{}", std::process::id()))
+            .expect("a name");
         let _abstract = UnixListener::bind_addr(&name).expect("an abstract socket");
         let mut open = Vec::new();
         listeners("127.0.0.1:4040".parse().expect("an address"), &mut open);
@@ -164,7 +196,11 @@ mod tests {
         assert!(open.iter().any(|way| way.contains("listens")), "{open:?}");
         assert!(open.iter().any(|way| way.contains("abstract")), "{open:?}");
         let mut reached = Vec::new();
-        try_address(other.local_addr().expect("an address"), SocketType::STREAM, &mut reached);
+        try_address(
+            other.local_addr().expect("an address"),
+            SocketType::STREAM,
+            &mut reached,
+        );
         assert_eq!(reached.len(), 1, "what can be reached is a way");
     }
 

@@ -13,15 +13,21 @@ use super::harness::Sandbox;
 
 /// What the listener answers to an HTTP/1.1 request, as text.
 async fn ask(sandbox: &Sandbox, head: &str) -> String {
-    let mut stream = TcpStream::connect(sandbox.listener).await.expect("connected");
-    stream.write_all(format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.expect("sent");
+    let mut stream = TcpStream::connect(sandbox.listener)
+        .await
+        .expect("connected");
+    stream
+        .write_all(format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+        .await
+        .expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("answered");
     answer
 }
 
 async fn grpc(sandbox: &Sandbox) -> SyncServiceClient<Channel> {
-    let endpoint = Channel::from_shared(format!("http://{}", sandbox.listener)).expect("an address");
+    let endpoint =
+        Channel::from_shared(format!("http://{}", sandbox.listener)).expect("an address");
     SyncServiceClient::new(endpoint.connect().await.expect("connected"))
 }
 
@@ -29,10 +35,21 @@ async fn grpc(sandbox: &Sandbox) -> SyncServiceClient<Channel> {
 async fn a_request_reaches_the_gate_with_the_agents_token_in_place_of_its_own_claims() {
     let sandbox = Sandbox::attached().await;
     let mut request = Request::new(storage::BeginUploadRequest::default());
-    for (name, value) in [("authorization", "Bearer mine"), ("x-sandbox-id", "another"), ("sandgate-session-token", "x")] {
-        request.metadata_mut().insert(name, value.parse().expect("a value"));
+    for (name, value) in [
+        ("authorization", "Bearer mine"),
+        ("x-sandbox-id", "another"),
+        ("sandgate-session-token", "x"),
+    ] {
+        request
+            .metadata_mut()
+            .insert(name, value.parse().expect("a value"));
     }
-    let answer = grpc(&sandbox).await.begin_upload(request).await.expect("forwarded").into_inner();
+    let answer = grpc(&sandbox)
+        .await
+        .begin_upload(request)
+        .await
+        .expect("forwarded")
+        .into_inner();
     assert_eq!(answer.upload_id, "u1");
     let used = sandbox.mesh.authorizations();
     assert!(used.contains(&"Bearer agent-canary".to_owned()), "{used:?}");
@@ -43,14 +60,36 @@ async fn a_request_reaches_the_gate_with_the_agents_token_in_place_of_its_own_cl
 async fn before_attach_and_after_drain_everything_is_refused_in_the_callers_protocol() {
     let sandbox = Sandbox::spare().await;
     let answer = ask(&sandbox, "GET /r/weather/ HTTP/1.1").await;
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("no conversation yet"), "{answer}");
-    let refused = grpc(&sandbox).await.begin_upload(storage::BeginUploadRequest::default()).await.expect_err("refused");
-    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, "the sandbox serves no conversation yet"));
-    sandbox.attach(sandbox.attachment()).await.expect("attached");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("no conversation yet"),
+        "{answer}"
+    );
+    let refused = grpc(&sandbox)
+        .await
+        .begin_upload(storage::BeginUploadRequest::default())
+        .await
+        .expect_err("refused");
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::Unavailable, "the sandbox serves no conversation yet")
+    );
+    sandbox
+        .attach(sandbox.attachment())
+        .await
+        .expect("attached");
     sandbox.drain(Duration::ZERO).await.expect("drained");
     let answer = ask(&sandbox, "GET /r/weather/ HTTP/1.1").await;
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("ending"), "{answer}");
-    assert!(sandbox.mesh.authorizations().iter().all(|used| !used.contains("agent")));
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("ending"),
+        "{answer}"
+    );
+    assert!(
+        sandbox
+            .mesh
+            .authorizations()
+            .iter()
+            .all(|used| !used.contains("agent"))
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,8 @@
 //! The backend's and the gate's side of one instance.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test is a process of its own; what it spawns ends with its runtime"
+)]
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -23,7 +27,8 @@ use sandgate_rpc::{CALLER_METADATA, Caller, Principal, Service};
 use sandgate_session::control::{self, FromKeeper, ToKeeper};
 use sandgate_session::{Algorithm, Ticket, jwt, packet};
 use sandgate_types::{
-    ApiKeyId, Clock as _, Generation, InstanceId, SandboxId, SessionId, SystemClock, TenantId, TokenId,
+    ApiKeyId, Clock as _, Generation, InstanceId, SandboxId, SessionId, SystemClock, TenantId,
+    TokenId,
 };
 use tempfile::TempDir;
 use tonic::metadata::MetadataValue;
@@ -44,7 +49,9 @@ pub(super) struct As(Vec<u8>);
 
 impl tonic::service::Interceptor for As {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert_bin(CALLER_METADATA, MetadataValue::from_bytes(&self.0));
+        request
+            .metadata_mut()
+            .insert_bin(CALLER_METADATA, MetadataValue::from_bytes(&self.0));
         Ok(request)
     }
 }
@@ -88,12 +95,26 @@ impl Sandbox {
         let (control, keeper_control) = control::pair().expect("a pair");
         let mut rng = StdRng::from_os_rng();
         let instance = InstanceId::random(&mut rng);
-        control::send_to_keeper(&control, &ToKeeper::Hello { instance: instance.clone() }).expect("greeted");
-        let keeper = tokio::spawn(keeper::serve(keeper_control, keeper_end, Arc::new(SystemClock)));
+        control::send_to_keeper(
+            &control,
+            &ToKeeper::Hello {
+                instance: instance.clone(),
+            },
+        )
+        .expect("greeted");
+        let keeper = tokio::spawn(keeper::serve(
+            keeper_control,
+            keeper_end,
+            Arc::new(SystemClock),
+        ));
         let answer = {
             let control = control.try_clone().expect("a copy");
             let heard = tokio::task::spawn_blocking(move || control::receive_from_keeper(&control));
-            heard.await.expect("no panic").expect("heard").expect("the keeper is there")
+            heard
+                .await
+                .expect("no panic")
+                .expect("heard")
+                .expect("the keeper is there")
         };
         let mesh = Mesh::default();
         let gate = link(&control, &mesh).await;
@@ -114,7 +135,10 @@ impl Sandbox {
     /// One that serves a conversation without files.
     pub(super) async fn attached() -> Self {
         let sandbox = Self::spare().await;
-        sandbox.attach(sandbox.attachment()).await.expect("attached");
+        sandbox
+            .attach(sandbox.attachment())
+            .await
+            .expect("attached");
         sandbox
     }
 
@@ -155,12 +179,20 @@ impl Sandbox {
     }
 
     pub(super) async fn attach(&self, request: pb::AttachRequest) -> Result<(), Status> {
-        AttachServiceClient::new(self.orchestrator()).attach(request).await.map(drop)
+        AttachServiceClient::new(self.orchestrator())
+            .attach(request)
+            .await
+            .map(drop)
     }
 
     pub(super) async fn drain(&self, grace: Duration) -> Result<pb::DrainResponse, Status> {
-        let request = pb::DrainRequest { grace: Some(sandgate_api::duration_to(grace)) };
-        AttachServiceClient::new(self.orchestrator()).drain(request).await.map(tonic::Response::into_inner)
+        let request = pb::DrainRequest {
+            grace: Some(sandgate_api::duration_to(grace)),
+        };
+        AttachServiceClient::new(self.orchestrator())
+            .drain(request)
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     pub(super) fn files(&self) -> FileServiceClient<Client> {
@@ -189,7 +221,10 @@ impl Sandbox {
 
     /// The orchestrator, behind the gate.
     pub(super) fn orchestrator(&self) -> Client {
-        InterceptedService::new(self.gate.clone(), As(Caller::service(Service::Orchestrator).to_bytes()))
+        InterceptedService::new(
+            self.gate.clone(),
+            As(Caller::service(Service::Orchestrator).to_bytes()),
+        )
     }
 
     /// The gate, for nobody.
@@ -231,7 +266,9 @@ impl Sandbox {
     /// Ends the backend's side, and answers how the keeper ended.
     pub(super) async fn backend_ends(mut self) -> Result<(), KeeperError> {
         drop(self.control.take());
-        let ended = tokio::time::timeout(NEVER, &mut self.keeper).await.expect("the keeper ends");
+        let ended = tokio::time::timeout(NEVER, &mut self.keeper)
+            .await
+            .expect("the keeper ends");
         ended.expect("no panic")
     }
 }
@@ -254,7 +291,10 @@ pub(super) fn command(argv: &[&str], cwd: &Path) -> pb::RunProcessRequest {
 async fn link(control: &OwnedFd, mesh: &Mesh) -> Channel {
     let pair = || StdStream::pair().expect("a pair");
     let ((serve, keeper_serve), (call, keeper_call)) = (pair(), pair());
-    let message = ToKeeper::Link { serve: keeper_serve.into(), call: keeper_call.into() };
+    let message = ToKeeper::Link {
+        serve: keeper_serve.into(),
+        call: keeper_call.into(),
+    };
     // A keeper that has ended takes no links; whoever calls sees that.
     let _ended = control::send_to_keeper(control, &message);
     let stream = |stream: StdStream| {
@@ -273,7 +313,9 @@ async fn link(control: &OwnedFd, mesh: &Mesh) -> Channel {
     });
     let mut serve = Some(hyper_util::rt::TokioIo::new(stream(serve)));
     let connector = tower::service_fn(move |_| {
-        let stream = serve.take().ok_or_else(|| std::io::Error::other("a link is made once"));
+        let stream = serve
+            .take()
+            .ok_or_else(|| std::io::Error::other("a link is made once"));
         async move { stream }
     });
     Endpoint::from_static("http://keeper").connect_with_connector_lazy(connector)
@@ -325,7 +367,12 @@ pub(super) async fn finish(mut stream: tonic::Streaming<pb::RunProcessResponse>)
     let all = async {
         loop {
             match stream.message().await {
-                Ok(Some(message)) => finished.see(message.event.and_then(|event| event.event).expect("an event")),
+                Ok(Some(message)) => finished.see(
+                    message
+                        .event
+                        .and_then(|event| event.event)
+                        .expect("an event"),
+                ),
                 Ok(None) => return,
                 Err(status) => {
                     finished.status = Some(status);
@@ -334,14 +381,22 @@ pub(super) async fn finish(mut stream: tonic::Streaming<pb::RunProcessResponse>)
             }
         }
     };
-    tokio::time::timeout(NEVER, all).await.expect("the process ends");
+    tokio::time::timeout(NEVER, all)
+        .await
+        .expect("the process ends");
     finished
 }
 
 /// The next event of a stream.
 pub(super) async fn next(stream: &mut tonic::Streaming<pb::RunProcessResponse>) -> Event {
-    let next = tokio::time::timeout(NEVER, stream.message()).await.expect("an event comes");
-    next.expect("a message").expect("not the end").event.and_then(|event| event.event).expect("an event")
+    let next = tokio::time::timeout(NEVER, stream.message())
+        .await
+        .expect("an event comes");
+    next.expect("a message")
+        .expect("not the end")
+        .event
+        .and_then(|event| event.event)
+        .expect("an event")
 }
 
 /// The field that a status names.

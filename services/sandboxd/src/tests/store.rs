@@ -53,13 +53,23 @@ impl State {
 }
 
 fn name(number: usize) -> String {
-    if number == 0 { String::new() } else { format!("v{number:025}") }
+    if number == 0 {
+        String::new()
+    } else {
+        format!("v{number:025}")
+    }
 }
 
 impl Mesh {
     /// The newest version's entries.
     pub(super) fn newest(&self) -> BTreeMap<Vec<u8>, pb::Entry> {
-        self.0.state.lock().versions.last().cloned().unwrap_or_default()
+        self.0
+            .state
+            .lock()
+            .versions
+            .last()
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub(super) fn head(&self) -> String {
@@ -69,11 +79,22 @@ impl Mesh {
     /// The content of a file of the newest version; holes are zeros.
     pub(super) fn content(&self, path: &str) -> Vec<u8> {
         let state = self.0.state.lock();
-        let entry = state.versions.last().and_then(|version| version.get(path.as_bytes())).expect("an entry");
-        let pieces = entry.chunks.iter().map(|chunk| match chunk.hash.is_empty() {
-            true => vec![0; usize::try_from(chunk.length).expect("a test's hole is small")],
-            false => state.chunks.get(&chunk.hash).expect("a stored chunk").clone(),
-        });
+        let entry = state
+            .versions
+            .last()
+            .and_then(|version| version.get(path.as_bytes()))
+            .expect("an entry");
+        let pieces = entry
+            .chunks
+            .iter()
+            .map(|chunk| match chunk.hash.is_empty() {
+                true => vec![0; usize::try_from(chunk.length).expect("a test's hole is small")],
+                false => state
+                    .chunks
+                    .get(&chunk.hash)
+                    .expect("a stored chunk")
+                    .clone(),
+            });
         pieces.collect::<Vec<_>>().concat()
     }
 
@@ -92,7 +113,10 @@ impl Mesh {
                 let hash = blake3::hash(content).as_bytes().to_vec();
                 state.chunks.insert(hash.clone(), content.to_vec());
                 entry.size = content.len() as u64;
-                entry.chunks = vec![pb::ChunkRef { hash, length: content.len() as u64 }];
+                entry.chunks = vec![pb::ChunkRef {
+                    hash,
+                    length: content.len() as u64,
+                }];
             }
             version.insert(entry.path.clone(), entry);
         }
@@ -124,15 +148,27 @@ impl Mesh {
     pub(super) async fn reported<T>(&self, fits: impl Fn(&Event) -> Option<T>) -> T {
         let mut reports = self.0.reports.subscribe();
         let found = reports.wait_for(|reports| reports.iter().any(|event| fits(event).is_some()));
-        let found = tokio::time::timeout(super::harness::NEVER, found).await.expect("a report comes").expect("it does");
+        let found = tokio::time::timeout(super::harness::NEVER, found)
+            .await
+            .expect("a report comes")
+            .expect("it does");
         found.iter().find_map(fits).expect("just seen")
     }
 
     fn enter<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let mut state = self.0.state.lock();
-        let value = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-        state.authorizations.push(value.unwrap_or_default().to_owned());
-        if state.down { Err(Status::unavailable("down")) } else { Ok(()) }
+        let value = request
+            .metadata()
+            .get("authorization")
+            .and_then(|value| value.to_str().ok());
+        state
+            .authorizations
+            .push(value.unwrap_or_default().to_owned());
+        if state.down {
+            Err(Status::unavailable("down"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -152,26 +188,49 @@ pub(super) fn file(path: &str) -> pb::Entry {
 impl SyncService for Mesh {
     type HydrateStream = Pin<Box<dyn Stream<Item = Result<pb::HydrateResponse, Status>> + Send>>;
 
-    async fn hydrate(&self, request: Request<pb::HydrateRequest>) -> Result<Response<Self::HydrateStream>, Status> {
+    async fn hydrate(
+        &self,
+        request: Request<pb::HydrateRequest>,
+    ) -> Result<Response<Self::HydrateStream>, Status> {
         self.enter(&request)?;
         let pb::HydrateRequest { version } = request.into_inner();
         let state = self.0.state.lock();
-        let wanted = if version.is_empty() { state.head() } else { version };
-        let header = pb::HydrateHeader { version: wanted.clone(), entries: 0, bytes: 0 };
+        let wanted = if version.is_empty() {
+            state.head()
+        } else {
+            version
+        };
+        let header = pb::HydrateHeader {
+            version: wanted.clone(),
+            entries: 0,
+            bytes: 0,
+        };
         let mut parts = vec![Part::Header(header)];
         let number = (1..=state.versions.len()).find(|number| name(*number) == wanted);
-        for entry in number.map(|number| &state.versions[number - 1]).into_iter().flat_map(BTreeMap::values) {
+        for entry in number
+            .map(|number| &state.versions[number - 1])
+            .into_iter()
+            .flat_map(BTreeMap::values)
+        {
             let mut offset = 0;
-            parts.push(Part::Entry(pb::Entry { chunks: Vec::new(), ..entry.clone() }));
+            parts.push(Part::Entry(pb::Entry {
+                chunks: Vec::new(),
+                ..entry.clone()
+            }));
             for chunk in &entry.chunks {
                 if let Some(data) = state.chunks.get(&chunk.hash) {
-                    parts.push(Part::Data(pb::FileData { offset, data: data.clone() }));
+                    parts.push(Part::Data(pb::FileData {
+                        offset,
+                        data: data.clone().into(),
+                    }));
                 }
                 offset += chunk.length;
             }
         }
         parts.push(Part::Done(pb::HydrateDone {}));
-        let parts = parts.into_iter().map(|part| Ok(pb::HydrateResponse { part: Some(part) }));
+        let parts = parts
+            .into_iter()
+            .map(|part| Ok(pb::HydrateResponse { part: Some(part) }));
         Ok(Response::new(Box::pin(tokio_stream::iter(parts))))
     }
 
@@ -182,7 +241,9 @@ impl SyncService for Mesh {
         self.enter(&request)?;
         let mut state = self.0.state.lock();
         state.begun += 1;
-        Ok(Response::new(pb::BeginUploadResponse { upload_id: format!("u{}", state.begun) }))
+        Ok(Response::new(pb::BeginUploadResponse {
+            upload_id: format!("u{}", state.begun),
+        }))
     }
 
     async fn offer_chunks(
@@ -193,7 +254,9 @@ impl SyncService for Mesh {
         let state = self.0.state.lock();
         let hashes = request.into_inner().hashes.into_iter().enumerate();
         let missing = hashes.filter(|(_, hash)| !state.chunks.contains_key(hash));
-        let missing = missing.map(|(index, _)| u32::try_from(index).expect("few")).collect();
+        let missing = missing
+            .map(|(index, _)| u32::try_from(index).expect("few"))
+            .collect();
         Ok(Response::new(pb::OfferChunksResponse { missing }))
     }
 
@@ -207,7 +270,9 @@ impl SyncService for Mesh {
             let mut state = self.0.state.lock();
             for chunk in message.chunks {
                 state.uploaded += 1;
-                state.chunks.insert(blake3::hash(&chunk).as_bytes().to_vec(), chunk);
+                state
+                    .chunks
+                    .insert(blake3::hash(&chunk).as_bytes().to_vec(), chunk.to_vec());
             }
         }
         Ok(Response::new(pb::UploadChunksResponse::default()))
@@ -252,7 +317,9 @@ impl SyncService for Mesh {
             let below = [&path, &b"/"[..]].concat();
             match change.change {
                 Some(Change::Upsert(entry)) => {
-                    let lacks = |chunk: &pb::ChunkRef| !chunk.hash.is_empty() && !state.chunks.contains_key(&chunk.hash);
+                    let lacks = |chunk: &pb::ChunkRef| {
+                        !chunk.hash.is_empty() && !state.chunks.contains_key(&chunk.hash)
+                    };
                     if entry.chunks.iter().any(lacks) {
                         return Err(Status::failed_precondition("a chunk is missing"));
                     }
@@ -261,12 +328,19 @@ impl SyncService for Mesh {
                     }
                     version.insert(path, entry);
                 }
-                Some(Change::Removed(_)) | None => version.retain(|there, _| *there != path && !there.starts_with(&below)),
+                Some(Change::Removed(_)) | None => {
+                    version.retain(|there, _| *there != path && !there.starts_with(&below))
+                }
             }
         }
         state.versions.push(version);
-        let version = pb::Version { version: state.head(), ..Default::default() };
-        Ok(Response::new(pb::CommitVersionResponse { version: Some(version) }))
+        let version = pb::Version {
+            version: state.head(),
+            ..Default::default()
+        };
+        Ok(Response::new(pb::CommitVersionResponse {
+            version: Some(version),
+        }))
     }
 }
 
@@ -277,7 +351,10 @@ impl InstanceService for Mesh {
         request: Request<orchestrator::ReportInstanceRequest>,
     ) -> Result<Response<orchestrator::ReportInstanceResponse>, Status> {
         self.enter(&request)?;
-        let event = request.into_inner().event.ok_or_else(|| Status::invalid_argument("no event"))?;
+        let event = request
+            .into_inner()
+            .event
+            .ok_or_else(|| Status::invalid_argument("no event"))?;
         self.0.reports.send_modify(|reports| reports.push(event));
         Ok(Response::new(orchestrator::ReportInstanceResponse {}))
     }
@@ -299,7 +376,9 @@ impl TokenService for Mesh {
             daemon_token: format!("daemon-renewed-{number}"),
             expires_at: Some(sandgate_api::timestamp_to(expires_at)),
         };
-        Ok(Response::new(token::RenewSessionResponse { tokens: Some(tokens) }))
+        Ok(Response::new(token::RenewSessionResponse {
+            tokens: Some(tokens),
+        }))
     }
 
     async fn mint_session(

@@ -31,7 +31,11 @@ impl AttachService for Services {
 
     async fn drain(&self, request: Request<pb::DrainRequest>) -> Reply<pb::DrainResponse> {
         let pb::DrainRequest { grace } = request.into_inner();
-        let grace = grace.map_or(Ok(Duration::ZERO), |grace| sandgate_api::duration_from("grace", &grace)).map_err(status)?;
+        let grace = grace
+            .map_or(Ok(Duration::ZERO), |grace| {
+                sandgate_api::duration_from("grace", &grace)
+            })
+            .map_err(status)?;
         if grace > GRACE_MAX {
             return Err(status(Malformed::new("grace", "must be at most 60 s")));
         }
@@ -62,15 +66,32 @@ fn parse(request: pb::AttachRequest) -> Result<Attachment, Violations> {
     let generation = violations.check(Generation::parse("generation", generation));
     let agent = violations.check(token("agent_token", agent_token));
     let daemon = violations.check(token("daemon_token", daemon_token));
-    let expires_at = tokens_expire_at.ok_or_else(|| Malformed::new("tokens_expire_at", "must be set"));
     let expires_at =
-        violations.check(expires_at.and_then(|at| sandgate_api::timestamp_from("tokens_expire_at", &at)));
+        tokens_expire_at.ok_or_else(|| Malformed::new("tokens_expire_at", "must be set"));
+    let expires_at = violations
+        .check(expires_at.and_then(|at| sandgate_api::timestamp_from("tokens_expire_at", &at)));
     let environment = violations.check(Environment::parse("environment", environment));
     let chunking_seed = violations.check(ChunkingSeed::parse("chunking_seed", &chunking_seed));
-    let command = if command.is_empty() { Some(command) } else { violations.check(parse_argv("command", command)) };
+    let command = if command.is_empty() {
+        Some(command)
+    } else {
+        violations.check(parse_argv("command", command))
+    };
     let ports = violations.check(parse_ports(ports));
     let routes = violations.check(parse_routes(&routes));
-    match (session, sandbox, generation, agent, daemon, expires_at, environment, chunking_seed, command, ports, routes) {
+    match (
+        session,
+        sandbox,
+        generation,
+        agent,
+        daemon,
+        expires_at,
+        environment,
+        chunking_seed,
+        command,
+        ports,
+        routes,
+    ) {
         (
             Some(session),
             Some(sandbox),
@@ -88,7 +109,11 @@ fn parse(request: pb::AttachRequest) -> Result<Attachment, Violations> {
             session,
             sandbox,
             generation,
-            tokens: Tokens { agent, daemon, expires_at },
+            tokens: Tokens {
+                agent,
+                daemon,
+                expires_at,
+            },
             environment,
             workspace_version,
             chunking_seed,
@@ -102,18 +127,33 @@ fn parse(request: pb::AttachRequest) -> Result<Attachment, Violations> {
 
 fn token(field: &str, jwt: String) -> Result<Token, Malformed> {
     let printable = Malformed::new(field, "must be a compact JWT");
-    if jwt.is_empty() { Err(printable) } else { Token::new(jwt).map_err(|_| printable) }
+    if jwt.is_empty() {
+        Err(printable)
+    } else {
+        Token::new(jwt).map_err(|_| printable)
+    }
 }
 
 fn parse_ports(ports: Vec<u32>) -> Result<BTreeSet<u16>, Malformed> {
     let rule = || Malformed::new("ports", "must be 1 to 65535");
-    let ports = ports.into_iter().map(|port| u16::try_from(port).ok().filter(|port| *port > 0).ok_or_else(rule));
+    let ports = ports.into_iter().map(|port| {
+        u16::try_from(port)
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(rule)
+    });
     ports.collect()
 }
 
 fn parse_routes(routes: &[String]) -> Result<Vec<RouteName>, Malformed> {
     if routes.len() > ROUTES_MAX {
-        return Err(Malformed::new("routes", format!("must be at most {ROUTES_MAX}")));
+        return Err(Malformed::new(
+            "routes",
+            format!("must be at most {ROUTES_MAX}"),
+        ));
     }
-    routes.iter().map(|route| RouteName::parse("routes", route)).collect()
+    routes
+        .iter()
+        .map(|route| RouteName::parse("routes", route))
+        .collect()
 }

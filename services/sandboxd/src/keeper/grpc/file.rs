@@ -35,121 +35,259 @@ impl FileService for Services {
     type ReadFileStream = Answers<pb::ReadFileResponse>;
     type WatchFilesStream = Answers<pb::WatchFilesResponse>;
 
-    async fn read_file(&self, request: Request<pb::ReadFileRequest>) -> Reply<Self::ReadFileStream> {
-        let pb::ReadFileRequest { path, offset, length } = request.into_inner();
+    async fn read_file(
+        &self,
+        request: Request<pb::ReadFileRequest>,
+    ) -> Reply<Self::ReadFileStream> {
+        let pb::ReadFileRequest {
+            path,
+            offset,
+            length,
+        } = request.into_inner();
         let path = path_of("path", path)?;
         self.usable().await?;
-        let file = self.instance.runner.open(path.clone()).await.map_err(status)?;
+        let file = self
+            .instance
+            .runner
+            .open(path.clone())
+            .await
+            .map_err(status)?;
         let info = describe(path, &file).map_err(|error| status(file_trouble(error)))?;
-        let end = if length == 0 { u64::MAX } else { offset.saturating_add(length) };
-        let pieces = stream::unfold((Some(info), file, offset), move |(info, file, at)| async move {
-            let most = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(PIECE_MAX_BYTES);
-            let mut data = vec![0; most];
-            match file.read_at(&mut data, at) {
-                Ok(0) if info.is_none() => None,
-                Ok(count) => {
-                    data.truncate(count);
-                    // Others have their turn between two pieces of a large file.
-                    tokio::task::yield_now().await;
-                    Some((Ok(pb::ReadFileResponse { info, data }), (None, file, at.saturating_add(count as u64))))
+        let end = if length == 0 {
+            u64::MAX
+        } else {
+            offset.saturating_add(length)
+        };
+        let pieces = stream::unfold(
+            (Some(info), file, offset),
+            move |(info, file, at)| async move {
+                let most = usize::try_from(end.saturating_sub(at))
+                    .unwrap_or(usize::MAX)
+                    .min(PIECE_MAX_BYTES);
+                let mut data = vec![0; most];
+                match file.read_at(&mut data, at) {
+                    Ok(0) if info.is_none() => None,
+                    Ok(count) => {
+                        data.truncate(count);
+                        // Others have their turn between two pieces of a large file.
+                        tokio::task::yield_now().await;
+                        Some((
+                            Ok(pb::ReadFileResponse { info, data }),
+                            (None, file, at.saturating_add(count as u64)),
+                        ))
+                    }
+                    // Past the end of what the kernel can count there is nothing.
+                    Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                        info.map(|info| {
+                            (
+                                Ok(pb::ReadFileResponse {
+                                    info: Some(info),
+                                    data: Vec::new(),
+                                }),
+                                (None, file, end),
+                            )
+                        })
+                    }
+                    Err(error) => Some((Err(status(file_trouble(error))), (None, file, end))),
                 }
-                // Past the end of what the kernel can count there is nothing.
-                Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-                    info.map(|info| (Ok(pb::ReadFileResponse { info: Some(info), data: Vec::new() }), (None, file, end)))
-                }
-                Err(error) => Some((Err(status(file_trouble(error))), (None, file, end))),
-            }
-        });
+            },
+        );
         Ok(answers(pieces))
     }
 
-    async fn write_file(&self, request: Request<Streaming<pb::WriteFileRequest>>) -> Reply<pb::WriteFileResponse> {
+    async fn write_file(
+        &self,
+        request: Request<Streaming<pb::WriteFileRequest>>,
+    ) -> Reply<pb::WriteFileResponse> {
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|first| first.part) else {
             return Err(status(Malformed::new("header", "must come first")));
         };
-        let pb::WriteFileHeader { path, mode, make_parents } = header;
-        let (path, mode) = (path_of("header.path", path)?, mode_of("header.mode", mode, FILE_MODE)?);
+        let pb::WriteFileHeader {
+            path,
+            mode,
+            make_parents,
+        } = header;
+        let (path, mode) = (
+            path_of("header.path", path)?,
+            mode_of("header.mode", mode, FILE_MODE)?,
+        );
         self.usable().await?;
-        let mut file = self.instance.runner.create(path, make_parents).await.map_err(status)?;
+        let mut file = self
+            .instance
+            .runner
+            .create(path, make_parents)
+            .await
+            .map_err(status)?;
         while let Some(pb::WriteFileRequest { part }) = parts.message().await? {
             let Some(Part::Data(data)) = part else {
-                return Err(status(Malformed::new("data", "must follow the header, alone")));
+                return Err(status(Malformed::new(
+                    "data",
+                    "must follow the header, alone",
+                )));
             };
             if data.len() > WRITE_MAX_BYTES {
                 return Err(status(Malformed::new("data", "must have at most 1 MiB")));
             }
-            file.file().write_all(&data).map_err(|error| status(file_trouble(error)))?;
+            file.file()
+                .write_all(&data)
+                .map_err(|error| status(file_trouble(error)))?;
         }
         let info = file.commit(mode).await.map_err(status)?;
         self.instance.activity.touch();
-        Ok(pb::WriteFileResponse { info: Some(info_of(info)) }.into())
+        Ok(pb::WriteFileResponse {
+            info: Some(info_of(info)),
+        }
+        .into())
     }
 
-    async fn list_directory(&self, request: Request<pb::ListDirectoryRequest>) -> Reply<pb::ListDirectoryResponse> {
-        let pb::ListDirectoryRequest { path, page_size: size, page_token } = request.into_inner();
+    async fn list_directory(
+        &self,
+        request: Request<pb::ListDirectoryRequest>,
+    ) -> Reply<pb::ListDirectoryResponse> {
+        let pb::ListDirectoryRequest {
+            path,
+            page_size: size,
+            page_token,
+        } = request.into_inner();
         let path = path_or_root("path", path)?;
         let size = page_size(size).map_err(status)?;
         let receiver = format!("files {}", path.escape_ascii());
-        let mut after = self.pages.decode(&receiver, &page_token).map_err(status)?.unwrap_or_default();
+        let mut after = self
+            .pages
+            .decode(&receiver, &page_token)
+            .map_err(status)?
+            .unwrap_or_default();
         self.usable().await?;
         let mut files = Vec::new();
         let mut more = true;
         while more && files.len() < size {
             let wanted = u32::try_from(size - files.len()).unwrap_or(u32::MAX);
-            let listing = self.instance.runner.list(path.clone(), after.clone(), wanted).await.map_err(status)?;
+            let listing = self
+                .instance
+                .runner
+                .list(path.clone(), after.clone(), wanted)
+                .await
+                .map_err(status)?;
             // The runner may say anything; a list that does not move on would never end.
-            let Some(last) = listing.entries.last().filter(|last| last.path > after) else { break };
+            let Some(last) = listing.entries.last().filter(|last| last.path > after) else {
+                break;
+            };
             after.clone_from(&last.path);
             more = listing.more;
-            let below = |name: &[u8]| if path.is_empty() { name.to_vec() } else { [&path, &b"/"[..], name].concat() };
+            let below = |name: &[u8]| {
+                if path.is_empty() {
+                    name.to_vec()
+                } else {
+                    [&path, &b"/"[..], name].concat()
+                }
+            };
             let entries = listing.entries.into_iter().take(size - files.len());
-            files.extend(entries.map(|info| info_of(Info { path: below(&info.path), ..info })));
+            files.extend(entries.map(|info| {
+                info_of(Info {
+                    path: below(&info.path),
+                    ..info
+                })
+            }));
         }
-        let next_page_token = if more && !files.is_empty() { self.pages.encode(&receiver, &after) } else { String::new() };
-        Ok(pb::ListDirectoryResponse { files, next_page_token }.into())
+        let next_page_token = if more && !files.is_empty() {
+            self.pages.encode(&receiver, &after)
+        } else {
+            String::new()
+        };
+        Ok(pb::ListDirectoryResponse {
+            files,
+            next_page_token,
+        }
+        .into())
     }
 
-    async fn stat_file(&self, request: Request<pb::StatFileRequest>) -> Reply<pb::StatFileResponse> {
+    async fn stat_file(
+        &self,
+        request: Request<pb::StatFileRequest>,
+    ) -> Reply<pb::StatFileResponse> {
         let pb::StatFileRequest { path } = request.into_inner();
         let path = path_or_root("path", path)?;
         self.usable().await?;
         let info = self.instance.runner.stat(path).await.map_err(status)?;
-        Ok(pb::StatFileResponse { info: Some(info_of(info)) }.into())
+        Ok(pb::StatFileResponse {
+            info: Some(info_of(info)),
+        }
+        .into())
     }
 
-    async fn make_directory(&self, request: Request<pb::MakeDirectoryRequest>) -> Reply<pb::MakeDirectoryResponse> {
-        let pb::MakeDirectoryRequest { path, mode, make_parents } = request.into_inner();
-        let (path, mode) = (path_of("path", path)?, mode_of("mode", mode, DIRECTORY_MODE)?);
+    async fn make_directory(
+        &self,
+        request: Request<pb::MakeDirectoryRequest>,
+    ) -> Reply<pb::MakeDirectoryResponse> {
+        let pb::MakeDirectoryRequest {
+            path,
+            mode,
+            make_parents,
+        } = request.into_inner();
+        let (path, mode) = (
+            path_of("path", path)?,
+            mode_of("mode", mode, DIRECTORY_MODE)?,
+        );
         self.usable().await?;
-        self.instance.runner.make_directory(path, mode, make_parents).await.map_err(status)?;
+        self.instance
+            .runner
+            .make_directory(path, mode, make_parents)
+            .await
+            .map_err(status)?;
         self.instance.activity.touch();
         Ok(pb::MakeDirectoryResponse {}.into())
     }
 
-    async fn move_file(&self, request: Request<pb::MoveFileRequest>) -> Reply<pb::MoveFileResponse> {
-        let pb::MoveFileRequest { source, target, replace } = request.into_inner();
+    async fn move_file(
+        &self,
+        request: Request<pb::MoveFileRequest>,
+    ) -> Reply<pb::MoveFileResponse> {
+        let pb::MoveFileRequest {
+            source,
+            target,
+            replace,
+        } = request.into_inner();
         let (source, target) = (path_of("source", source)?, path_of("target", target)?);
         self.usable().await?;
-        self.instance.runner.rename(source, target, replace).await.map_err(status)?;
+        self.instance
+            .runner
+            .rename(source, target, replace)
+            .await
+            .map_err(status)?;
         self.instance.activity.touch();
         Ok(pb::MoveFileResponse {}.into())
     }
 
-    async fn remove_file(&self, request: Request<pb::RemoveFileRequest>) -> Reply<pb::RemoveFileResponse> {
+    async fn remove_file(
+        &self,
+        request: Request<pb::RemoveFileRequest>,
+    ) -> Reply<pb::RemoveFileResponse> {
         let pb::RemoveFileRequest { path, recursive } = request.into_inner();
         let path = path_of("path", path)?;
         self.usable().await?;
-        self.instance.runner.remove(path, recursive).await.map_err(status)?;
+        self.instance
+            .runner
+            .remove(path, recursive)
+            .await
+            .map_err(status)?;
         self.instance.activity.touch();
         Ok(pb::RemoveFileResponse {}.into())
     }
 
-    async fn watch_files(&self, request: Request<pb::WatchFilesRequest>) -> Reply<Self::WatchFilesStream> {
+    async fn watch_files(
+        &self,
+        request: Request<pb::WatchFilesRequest>,
+    ) -> Reply<Self::WatchFilesStream> {
         let pb::WatchFilesRequest { path, recursive } = request.into_inner();
         let path = path_or_root("path", path)?;
         self.usable().await?;
-        let watch = self.instance.runner.watch(path, recursive).await.map_err(status)?;
+        let watch = self
+            .instance
+            .runner
+            .watch(path, recursive)
+            .await
+            .map_err(status)?;
         let started = Some(Event::Started(pb::WatchStarted {}));
         let changes = stream::unfold((started, Some(watch)), |(first, watch)| async move {
             let mut watch = watch?;
@@ -158,21 +296,36 @@ impl FileService for Services {
                 None => next_change(&mut watch).await,
             };
             match event {
-                Ok(event) => Some((Ok(pb::WatchFilesResponse { event: Some(event) }), (None, Some(watch)))),
+                Ok(event) => Some((
+                    Ok(pb::WatchFilesResponse { event: Some(event) }),
+                    (None, Some(watch)),
+                )),
                 Err(status) => Some((Err(status), (None, None))),
             }
         });
         Ok(answers(changes))
     }
 
-    async fn sync_files(&self, request: Request<pb::SyncFilesRequest>) -> Reply<pb::SyncFilesResponse> {
+    async fn sync_files(
+        &self,
+        request: Request<pb::SyncFilesRequest>,
+    ) -> Reply<pb::SyncFilesResponse> {
         let pb::SyncFilesRequest {} = request.into_inner();
         // Also while the sandbox ends: the last sync comes then.
         if self.instance.identity.phase() == Phase::Spare {
             return Err(status(Unusable::Phase(Phase::Spare)));
         }
-        let synced = self.instance.syncer.sync().await.map_err(|error| status(not_synced(&error)))?;
-        Ok(pb::SyncFilesResponse { version: synced.version, skipped: synced.skipped }.into())
+        let synced = self
+            .instance
+            .syncer
+            .sync()
+            .await
+            .map_err(|error| status(not_synced(&error)))?;
+        Ok(pb::SyncFilesResponse {
+            version: synced.version,
+            skipped: synced.skipped,
+        }
+        .into())
     }
 }
 
@@ -184,14 +337,19 @@ impl Services {
 
 async fn next_change(watch: &mut WatchStream) -> Result<Event, Status> {
     match watch.next().await.map_err(status)? {
-        Some(WatchFrame { change: Some(Changed { change, path }) }) => {
+        Some(WatchFrame {
+            change: Some(Changed { change, path }),
+        }) => {
             let kind = match Change::try_from(change).unwrap_or(Change::Modified) {
                 Change::Created => pb::FileChangeKind::Created,
                 Change::Modified => pb::FileChangeKind::Modified,
                 Change::Removed => pb::FileChangeKind::Removed,
                 Change::Attributes => pb::FileChangeKind::Attributes,
             };
-            Ok(Event::Change(pb::FileChange { kind: kind.into(), path }))
+            Ok(Event::Change(pb::FileChange {
+                kind: kind.into(),
+                path,
+            }))
         }
         Some(WatchFrame { change: None }) => Ok(Event::Overflow(pb::WatchOverflow {})),
         None => Err(status(ending())),
@@ -199,18 +357,25 @@ async fn next_change(watch: &mut WatchStream) -> Result<Event, Status> {
 }
 
 fn path_of(field: &str, path: Vec<u8>) -> Result<Vec<u8>, Status> {
-    TreePath::parse(field, &path).map(TreePath::into_bytes).map_err(status)
+    TreePath::parse(field, &path)
+        .map(TreePath::into_bytes)
+        .map_err(status)
 }
 
 fn path_or_root(field: &str, path: Vec<u8>) -> Result<Vec<u8>, Status> {
-    TreePath::parse_or_root(field, &path).map(TreePath::into_bytes).map_err(status)
+    TreePath::parse_or_root(field, &path)
+        .map(TreePath::into_bytes)
+        .map_err(status)
 }
 
 fn mode_of(field: &str, mode: u32, default: u32) -> Result<u32, Status> {
     match mode {
         0 => Ok(default),
         1..=MODE_MAX => Ok(mode),
-        _ => Err(status(Malformed::new(field, "must be permission bits, 0 to 0777"))),
+        _ => Err(status(Malformed::new(
+            field,
+            "must be permission bits, 0 to 0777",
+        ))),
     }
 }
 
@@ -222,7 +387,10 @@ fn describe(path: Vec<u8>, file: &File) -> std::io::Result<pb::FileInfo> {
         kind: pb::FileKind::File.into(),
         size: facts.size(),
         mode: facts.mode() & MODE_MAX,
-        modified_at: Some(timestamp(facts.mtime(), u32::try_from(facts.mtime_nsec()).unwrap_or(0))),
+        modified_at: Some(timestamp(
+            facts.mtime(),
+            u32::try_from(facts.mtime_nsec()).unwrap_or(0),
+        )),
         link_target: Vec::new(),
     })
 }
@@ -234,10 +402,22 @@ fn info_of(info: Info) -> pb::FileInfo {
         Kind::Symlink => pb::FileKind::Symlink,
         Kind::Special => pb::FileKind::Other,
     };
-    let modified_at = info.modified.map(|Time { seconds, nanos }| timestamp(seconds, nanos));
-    pb::FileInfo { path: info.path, kind: kind.into(), size: info.size, mode: info.mode, modified_at, link_target: info.link_target }
+    let modified_at = info
+        .modified
+        .map(|Time { seconds, nanos }| timestamp(seconds, nanos));
+    pb::FileInfo {
+        path: info.path,
+        kind: kind.into(),
+        size: info.size,
+        mode: info.mode,
+        modified_at,
+        link_target: info.link_target,
+    }
 }
 
 fn timestamp(seconds: i64, nanos: u32) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds, nanos: i32::try_from(nanos.min(999_999_999)).unwrap_or(0) }
+    prost_types::Timestamp {
+        seconds,
+        nanos: i32::try_from(nanos.min(999_999_999)).unwrap_or(0),
+    }
 }

@@ -13,7 +13,15 @@ use super::{Runner, RunnerError};
 use crate::protocol::{Commit, Create, Info, Request};
 
 /// File systems whose files are not storage: procfs, sysfs, debugfs, tracefs, securityfs, and both of cgroups.
-const NOT_STORAGE: [i64; 7] = [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0x0027_e0eb, 0x6367_7270];
+const NOT_STORAGE: [i64; 7] = [
+    0x9fa0,
+    0x6265_6572,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0x0027_e0eb,
+    0x6367_7270,
+];
 
 /// A file that is being written, and appears when it is committed. Dropped, it is gone.
 #[derive(Debug)]
@@ -38,10 +46,21 @@ impl Runner {
     ///
     /// # Errors
     /// [`RunnerError`].
-    pub(crate) async fn create(self: &Arc<Self>, path: Vec<u8>, make_parents: bool) -> Result<NewFile, RunnerError> {
-        let (id, descriptor) = self.ask_descriptor(Request::Create(Create { path, make_parents })).await?;
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        path: Vec<u8>,
+        make_parents: bool,
+    ) -> Result<NewFile, RunnerError> {
+        let (id, descriptor) = self
+            .ask_descriptor(Request::Create(Create { path, make_parents }))
+            .await?;
         match storage(descriptor) {
-            Ok(file) => Ok(NewFile { runner: Arc::clone(self), id, file, committed: false }),
+            Ok(file) => Ok(NewFile {
+                runner: Arc::clone(self),
+                id,
+                file,
+                committed: false,
+            }),
             Err(error) => {
                 self.abandon(id);
                 Err(error)
@@ -62,7 +81,12 @@ impl NewFile {
     /// [`RunnerError`].
     pub(crate) async fn commit(mut self, mode: u32) -> Result<Info, RunnerError> {
         self.committed = true;
-        self.runner.ask_info(Request::Commit(Commit { file: self.id, mode })).await
+        self.runner
+            .ask_info(Request::Commit(Commit {
+                file: self.id,
+                mode,
+            }))
+            .await
     }
 }
 
@@ -77,9 +101,10 @@ impl Drop for NewFile {
 fn storage(descriptor: OwnedFd) -> Result<File, RunnerError> {
     let stat = fstat(&descriptor).map_err(|_| RunnerError::Senseless)?;
     let system = fstatfs(&descriptor).map_err(|_| RunnerError::Senseless)?;
-    let path_only = rustix::fs::fcntl_getfl(&descriptor).map_or(true, |flags| flags.contains(OFlags::PATH));
+    let path_only =
+        rustix::fs::fcntl_getfl(&descriptor).map_or(true, |flags| flags.contains(OFlags::PATH));
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    if !regular || path_only || NOT_STORAGE.contains(&i64::from(system.f_type)) {
+    if !regular || path_only || NOT_STORAGE.contains(&system.f_type) {
         return Err(RunnerError::Senseless);
     }
     Ok(File::from(descriptor))
@@ -94,7 +119,10 @@ mod tests {
         let (pipe, _other) = rustix::pipe::pipe().expect("a pipe");
         assert!(storage(pipe).is_err());
         for path in ["/proc/self/status", "/dev/null", "/"] {
-            assert!(storage(File::open(path).expect(path).into()).is_err(), "{path}");
+            assert!(
+                storage(File::open(path).expect(path).into()).is_err(),
+                "{path}"
+            );
         }
         let file = tempfile::tempfile().expect("a file");
         assert!(storage(file.into()).is_ok());

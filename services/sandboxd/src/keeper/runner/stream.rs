@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 
 use super::{Answered, Runner, RunnerError, unexpected};
 use crate::protocol::{
-    ApplyFrame, ApplyPart, Nothing, Outcome, Request, WalkFrame, WalkPart, Watch, WatchFrame, frame, frame_length,
+    ApplyFrame, ApplyPart, Nothing, Outcome, Request, WalkFrame, WalkPart, Watch, WatchFrame,
+    frame, frame_length,
 };
 
 /// Frames are small; a few of them are moved at once.
@@ -41,7 +42,11 @@ impl Runner {
     /// [`RunnerError`].
     pub(crate) async fn walk(&self) -> Result<WalkStream, RunnerError> {
         let (stream, answered) = self.begin_stream(Request::Walk(Nothing {})).await?;
-        Ok(WalkStream { stream: BufReader::with_capacity(BUFFER_BYTES, stream), answered, done: false })
+        Ok(WalkStream {
+            stream: BufReader::with_capacity(BUFFER_BYTES, stream),
+            answered,
+            done: false,
+        })
     }
 
     /// Begins to make the workspace anew.
@@ -50,22 +55,37 @@ impl Runner {
     /// [`RunnerError`].
     pub(crate) async fn apply(&self) -> Result<ApplyStream, RunnerError> {
         let (stream, answered) = self.begin_stream(Request::Apply(Nothing {})).await?;
-        Ok(ApplyStream { stream: BufWriter::with_capacity(BUFFER_BYTES, stream), answered })
+        Ok(ApplyStream {
+            stream: BufWriter::with_capacity(BUFFER_BYTES, stream),
+            answered,
+        })
     }
 
     /// Watches a directory; answered once the watch is in place.
     ///
     /// # Errors
     /// [`RunnerError`].
-    pub(crate) async fn watch(&self, path: Vec<u8>, recursive: bool) -> Result<WatchStream, RunnerError> {
-        let (stream, answered) = self.begin_stream(Request::Watch(Watch { path, recursive })).await?;
+    pub(crate) async fn watch(
+        &self,
+        path: Vec<u8>,
+        recursive: bool,
+    ) -> Result<WatchStream, RunnerError> {
+        let (stream, answered) = self
+            .begin_stream(Request::Watch(Watch { path, recursive }))
+            .await?;
         done(answered).await?;
         Ok(WatchStream(BufReader::with_capacity(BUFFER_BYTES, stream)))
     }
 
-    async fn begin_stream(&self, request: Request) -> Result<(UnixStream, oneshot::Receiver<Answered>), RunnerError> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(|_| RunnerError::Gone)?;
-        let waitable = ours.set_nonblocking(true).and_then(|()| UnixStream::from_std(ours));
+    async fn begin_stream(
+        &self,
+        request: Request,
+    ) -> Result<(UnixStream, oneshot::Receiver<Answered>), RunnerError> {
+        let (ours, theirs) =
+            std::os::unix::net::UnixStream::pair().map_err(|_| RunnerError::Gone)?;
+        let waitable = ours
+            .set_nonblocking(true)
+            .and_then(|()| UnixStream::from_std(ours));
         let stream = waitable.map_err(|_| RunnerError::Gone)?;
         let (_, answered) = self.begin(request, &[OwnedFd::from(theirs)], None).await?;
         Ok((stream, answered))
@@ -95,7 +115,11 @@ impl WalkStream {
     pub(crate) async fn finish(self) -> Result<(), RunnerError> {
         drop(self.stream);
         done(self.answered).await?;
-        if self.done { Ok(()) } else { Err(RunnerError::Senseless) }
+        if self.done {
+            Ok(())
+        } else {
+            Err(RunnerError::Senseless)
+        }
     }
 }
 
@@ -105,7 +129,9 @@ impl ApplyStream {
     /// # Errors
     /// When the runner takes no more: [`ApplyStream::finish`] says why.
     pub(crate) async fn send(&mut self, part: ApplyPart) -> io::Result<()> {
-        self.stream.write_all(&frame(&ApplyFrame { part: Some(part) })).await
+        self.stream
+            .write_all(&frame(&ApplyFrame { part: Some(part) }))
+            .await
     }
 
     /// Ends the stream and waits until the workspace is as it shall be.
@@ -130,6 +156,10 @@ impl WatchStream {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "any other answer is one that was not asked for"
+)]
 async fn done(answered: oneshot::Receiver<Answered>) -> Result<(), RunnerError> {
     match answered.await.map_err(|_| RunnerError::Gone)?.0 {
         Outcome::Done(Nothing {}) => Ok(()),
@@ -137,7 +167,9 @@ async fn done(answered: oneshot::Receiver<Answered>) -> Result<(), RunnerError> 
     }
 }
 
-async fn read<M: prost::Message + Default>(stream: &mut BufReader<UnixStream>) -> Result<Option<M>, RunnerError> {
+async fn read<M: prost::Message + Default>(
+    stream: &mut BufReader<UnixStream>,
+) -> Result<Option<M>, RunnerError> {
     let mut head = [0; 4];
     match stream.read_exact(&mut head).await {
         Ok(_) => {}
@@ -145,7 +177,11 @@ async fn read<M: prost::Message + Default>(stream: &mut BufReader<UnixStream>) -
     }
     let length = frame_length(head).map_err(|_| RunnerError::Senseless)?;
     let mut bytes = vec![0; length];
-    stream.read_exact(&mut bytes).await.map_err(|_| RunnerError::Senseless)?;
-    M::decode(&*bytes).map(Some).map_err(|_| RunnerError::Senseless)
+    stream
+        .read_exact(&mut bytes)
+        .await
+        .map_err(|_| RunnerError::Senseless)?;
+    M::decode(&*bytes)
+        .map(Some)
+        .map_err(|_| RunnerError::Senseless)
 }
-

@@ -20,7 +20,9 @@ pub(super) struct Seen {
 impl Store {
     /// Looks at every entry.
     pub(super) async fn look(&mut self) -> Result<Seen, SyncError> {
-        let Self { parts, snapshot, .. } = self;
+        let Self {
+            parts, snapshot, ..
+        } = self;
         let mut stream = parts.runner.walk().await?;
         let mut walk = Snapshot::walk(snapshot);
         let mut skipped = 0;
@@ -41,7 +43,10 @@ impl Store {
         }
         // Absence is concluded from a complete walk alone.
         stream.finish().await?;
-        Ok(Seen { differences: walk.finish(), skipped })
+        Ok(Seen {
+            differences: walk.finish(),
+            skipped,
+        })
     }
 }
 
@@ -53,7 +58,12 @@ pub(super) fn fingerprint_of(info: &Info) -> Option<Fingerprint> {
         protocol::Kind::Symlink => Kind::Symlink,
         protocol::Kind::Special => return None,
     };
-    let time = |time: Option<Time>| time.map_or_else(FileTime::default, |time| FileTime { seconds: time.seconds, nanos: time.nanos });
+    let time = |time: Option<Time>| {
+        time.map_or_else(FileTime::default, |time| FileTime {
+            seconds: time.seconds,
+            nanos: time.nanos,
+        })
+    };
     Some(Fingerprint {
         kind,
         mode: info.mode & 0o777,
@@ -66,10 +76,16 @@ pub(super) fn fingerprint_of(info: &Info) -> Option<Fingerprint> {
 
 /// When something is read, as file systems count.
 pub(super) fn read_at(now: Timestamp) -> FileTime {
-    FileTime { seconds: now.as_seconds(), nanos: now.subsecond_nanos() }
+    FileTime {
+        seconds: now.as_seconds(),
+        nanos: now.subsecond_nanos(),
+    }
 }
 
 /// A time of a file as a version keeps it.
 pub(super) fn mtime_of(time: FileTime) -> Mtime {
-    Mtime { seconds: time.seconds, nanos: time.nanos.min(999_999_999) }
+    Mtime {
+        seconds: time.seconds,
+        nanos: time.nanos.min(999_999_999),
+    }
 }

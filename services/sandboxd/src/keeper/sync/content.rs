@@ -46,9 +46,18 @@ impl Upload {
     /// Begins an upload for a version behind `parent`.
     pub(super) async fn begin(channel: DaemonChannel, parent: &str) -> Result<Self, SyncError> {
         let mut client = SyncServiceClient::new(channel);
-        let request = pb::BeginUploadRequest { parent: parent.to_owned() };
-        let pb::BeginUploadResponse { upload_id: id } = client.begin_upload(request).await?.into_inner();
-        Ok(Self { client, id, waiting: Vec::new(), waiting_bytes: 0, known: BTreeSet::new() })
+        let request = pb::BeginUploadRequest {
+            parent: parent.to_owned(),
+        };
+        let pb::BeginUploadResponse { upload_id: id } =
+            client.begin_upload(request).await?.into_inner();
+        Ok(Self {
+            client,
+            id,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            known: BTreeSet::new(),
+        })
     }
 
     /// Its id.
@@ -57,8 +66,14 @@ impl Upload {
     }
 
     /// Reads a file and sends what the store lacks; `None` when it is too large to be stored.
-    pub(super) async fn read(&mut self, file: &File, cutter: &mut Cutter) -> Result<Option<Read>, SyncError> {
-        let Some(fingerprint) = look_at(file) else { return Ok(None) };
+    pub(super) async fn read(
+        &mut self,
+        file: &File,
+        cutter: &mut Cutter,
+    ) -> Result<Option<Read>, SyncError> {
+        let Some(fingerprint) = look_at(file) else {
+            return Ok(None);
+        };
         let size = fingerprint.size;
         if size > FILE_MAX_BYTES {
             return Ok(None);
@@ -71,7 +86,9 @@ impl Upload {
             position = data.start;
             let mut buffer = vec![0; PIECE_MAX_BYTES];
             while position < data.end {
-                let most = buffer.len().min(usize::try_from(data.end - position).unwrap_or(usize::MAX));
+                let most = buffer
+                    .len()
+                    .min(usize::try_from(data.end - position).unwrap_or(usize::MAX));
                 let count = file.read_at(&mut buffer[..most], position).unwrap_or(0);
                 if count == 0 {
                     break;
@@ -96,12 +113,18 @@ impl Upload {
             return Ok(None);
         }
         let torn = look_at(file) != Some(fingerprint);
-        Ok(Some(Read { fingerprint, content, torn }))
+        Ok(Some(Read {
+            fingerprint,
+            content,
+            torn,
+        }))
     }
 
     async fn add(&mut self, chunk: Vec<u8>, content: &mut Stated) -> Result<(), SyncError> {
         let hash = blake3::hash(&chunk);
-        let Ok(name) = ContentHash::parse("hash", hash.as_bytes()) else { return Ok(()) };
+        let Ok(name) = ContentHash::parse("hash", hash.as_bytes()) else {
+            return Ok(());
+        };
         let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
         content.push(Piece::Chunk { name, length });
         if !self.known.insert(name) {
@@ -126,16 +149,31 @@ impl Upload {
         if waiting.is_empty() {
             return Ok(());
         }
-        let hashes = waiting.iter().map(|(name, _)| name.as_bytes().to_vec()).collect();
-        let offer = pb::OfferChunksRequest { upload_id: self.id.clone(), hashes };
-        let pb::OfferChunksResponse { missing } = self.client.offer_chunks(offer).await?.into_inner();
-        let missing: BTreeSet<usize> = missing.into_iter().filter_map(|index| usize::try_from(index).ok()).collect();
+        let hashes = waiting
+            .iter()
+            .map(|(name, _)| name.as_bytes().to_vec())
+            .collect();
+        let offer = pb::OfferChunksRequest {
+            upload_id: self.id.clone(),
+            hashes,
+        };
+        let pb::OfferChunksResponse { missing } =
+            self.client.offer_chunks(offer).await?.into_inner();
+        let missing: BTreeSet<usize> = missing
+            .into_iter()
+            .filter_map(|index| usize::try_from(index).ok())
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let lacking = waiting.into_iter().enumerate().filter(|(index, _)| missing.contains(index));
+        let lacking = waiting
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| missing.contains(index));
         let messages = messages(&self.id, lacking.map(|(_, (_, chunk))| chunk));
-        self.client.upload_chunks(tokio_stream::iter(messages)).await?;
+        self.client
+            .upload_chunks(tokio_stream::iter(messages))
+            .await?;
         Ok(())
     }
 }
@@ -146,7 +184,10 @@ fn messages(upload: &str, chunks: impl Iterator<Item = Vec<u8>>) -> Vec<pb::Uplo
     for chunk in chunks {
         bytes = bytes.saturating_add(chunk.len());
         if bytes > MESSAGE_MAX_BYTES {
-            messages.push(pb::UploadChunksRequest { upload_id: upload.to_owned(), chunks: Vec::new() });
+            messages.push(pb::UploadChunksRequest {
+                upload_id: upload.to_owned(),
+                chunks: Vec::new(),
+            });
             bytes = chunk.len();
         }
         if let Some(last) = messages.last_mut() {
@@ -165,7 +206,10 @@ fn hole(content: &mut Stated, length: u64) {
 /// What an opened file looks like.
 fn look_at(file: &File) -> Option<Fingerprint> {
     let facts = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let time = |seconds, nanos: i64| FileTime { seconds, nanos: u32::try_from(nanos).unwrap_or(0) };
+    let time = |seconds, nanos: i64| FileTime {
+        seconds,
+        nanos: u32::try_from(nanos).unwrap_or(0),
+    };
     Some(Fingerprint {
         kind: Kind::File,
         mode: facts.mode() & 0o777,
@@ -184,9 +228,23 @@ mod tests {
     fn chunks_are_grouped_into_messages_below_the_limit_and_none_is_lost() {
         let chunks: Vec<Vec<u8>> = (0..20).map(|number| vec![number; 200_000]).collect();
         let messages = messages("u", chunks.clone().into_iter());
-        let sent: Vec<Vec<u8>> = messages.iter().flat_map(|message| message.chunks.clone()).collect();
+        let sent: Vec<Vec<u8>> = messages
+            .iter()
+            .flat_map(|message| &message.chunks)
+            .map(|chunk| chunk.to_vec())
+            .collect();
         assert_eq!(sent, chunks);
-        let sizes = messages.iter().map(|message| message.chunks.iter().map(Vec::len).sum::<usize>());
-        assert!(sizes.clone().all(|size| size > 0 && size <= MESSAGE_MAX_BYTES));
+        let sizes = messages.iter().map(|message| {
+            message
+                .chunks
+                .iter()
+                .map(|chunk| chunk.len())
+                .sum::<usize>()
+        });
+        assert!(
+            sizes
+                .clone()
+                .all(|size| size > 0 && size <= MESSAGE_MAX_BYTES)
+        );
     }
 }

@@ -46,7 +46,9 @@ impl Store {
         if version.is_empty() {
             return Ok(());
         }
-        let request = pb::HydrateRequest { version: version.to_owned() };
+        let request = pb::HydrateRequest {
+            version: version.to_owned(),
+        };
         let mut client = SyncServiceClient::new(self.parts.channel.clone());
         let mut stream = client.hydrate(request).await?.into_inner();
         let mut apply = self.parts.runner.apply().await?;
@@ -71,7 +73,9 @@ impl Store {
         while let Some(part) = walk.next().await? {
             match part {
                 WalkPart::Entry(entry) => {
-                    let Some(fingerprint) = fingerprint_of(&entry) else { continue };
+                    let Some(fingerprint) = fingerprint_of(&entry) else {
+                        continue;
+                    };
                     self.snapshot.stored(entry.path.into(), fingerprint, now);
                 }
                 WalkPart::Unknown(_) | WalkPart::Done(_) => {}
@@ -84,13 +88,18 @@ impl Store {
     /// The version that is the head now.
     pub(super) async fn newest(&self) -> Result<String, tonic::Status> {
         let mut client = SyncServiceClient::new(self.parts.channel.clone());
-        let mut stream = client.hydrate(pb::HydrateRequest { version: String::new() }).await?.into_inner();
+        let mut stream = client
+            .hydrate(pb::HydrateRequest {
+                version: String::new(),
+            })
+            .await?
+            .into_inner();
         // The header is all that is wanted; the stream is dropped behind it.
         match stream.message().await?.and_then(|first| first.part) {
             Some(Part::Header(pb::HydrateHeader { version, .. })) => Ok(version),
-            Some(Part::Entry(_) | Part::Data(_) | Part::Done(_)) | None => {
-                Err(tonic::Status::data_loss("the store's stream does not begin with its header"))
-            }
+            Some(Part::Entry(_) | Part::Data(_) | Part::Done(_)) | None => Err(
+                tonic::Status::data_loss("the store's stream does not begin with its header"),
+            ),
         }
     }
 }
@@ -107,7 +116,10 @@ impl<E: Into<HydrateError>> From<E> for Stopped {
     }
 }
 
-async fn bring(stream: &mut tonic::Streaming<pb::HydrateResponse>, apply: &mut ApplyStream) -> Result<(), Stopped> {
+async fn bring(
+    stream: &mut tonic::Streaming<pb::HydrateResponse>,
+    apply: &mut ApplyStream,
+) -> Result<(), Stopped> {
     while let Some(pb::HydrateResponse { part }) = stream.message().await? {
         match part {
             // What will come is told by what comes.
@@ -118,7 +130,14 @@ async fn bring(stream: &mut tonic::Streaming<pb::HydrateResponse>, apply: &mut A
             }
             Some(Part::Data(pb::FileData { mut offset, data })) => {
                 for bytes in data.chunks(PIECE_MAX_BYTES) {
-                    send(apply, ApplyPart::Data(Data { offset, bytes: bytes.to_vec() })).await?;
+                    send(
+                        apply,
+                        ApplyPart::Data(Data {
+                            offset,
+                            bytes: bytes.to_vec(),
+                        }),
+                    )
+                    .await?;
                     offset = offset.saturating_add(bytes.len() as u64);
                 }
             }
@@ -136,7 +155,12 @@ async fn send(apply: &mut ApplyStream, part: ApplyPart) -> Result<(), Stopped> {
 }
 
 fn info_of(entry: Entry<()>) -> Info {
-    let Entry { path, mode, mtime: Mtime { seconds, nanos }, node } = entry;
+    let Entry {
+        path,
+        mode,
+        mtime: Mtime { seconds, nanos },
+        node,
+    } = entry;
     let (kind, size, link_target) = match node {
         Node::File { size, content: () } => (Kind::File, size, Vec::new()),
         Node::Directory => (Kind::Directory, 0, Vec::new()),

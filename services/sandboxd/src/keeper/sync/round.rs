@@ -49,12 +49,23 @@ impl<'a> Round<'a> {
 
     pub(super) async fn run(mut self) -> Result<Synced, SyncError> {
         for _ in 0..ATTEMPTS_MAX {
-            let Seen { differences, skipped } = self.store.look().await?;
+            let Seen {
+                differences,
+                skipped,
+            } = self.store.look().await?;
             if differences == Differences::default() {
-                return Ok(Synced { version: self.store.head.clone(), skipped });
+                return Ok(Synced {
+                    version: self.store.head.clone(),
+                    skipped,
+                });
             }
             match self.store_differences(differences).await {
-                Ok(()) => return Ok(Synced { version: self.store.head.clone(), skipped }),
+                Ok(()) => {
+                    return Ok(Synced {
+                        version: self.store.head.clone(),
+                        skipped,
+                    });
+                }
                 Err(SyncError::Store(status)) if status.code() == tonic::Code::Aborted => {
                     self.store.head = self.store.newest().await?;
                 }
@@ -77,7 +88,9 @@ impl<'a> Round<'a> {
             let path = found.path.clone();
             match self.read(found, &mut upload).await? {
                 Some((entry, upsert)) => {
-                    changes.push(pb::Change { change: Some(Kind::Upsert(entry)) });
+                    changes.push(pb::Change {
+                        change: Some(Kind::Upsert(entry)),
+                    });
                     upserts.push(upsert);
                 }
                 None => {
@@ -86,7 +99,9 @@ impl<'a> Round<'a> {
             }
         }
         upload.flush().await?;
-        changes.extend(removed.iter().map(|path| pb::Change { change: Some(Kind::Removed(path.to_vec())) }));
+        changes.extend(removed.iter().map(|path| pb::Change {
+            change: Some(Kind::Removed(path.to_vec())),
+        }));
         changes.sort_by(|one, other| path_of(one).cmp(path_of(other)));
         if changes.is_empty() {
             return Ok(());
@@ -95,42 +110,90 @@ impl<'a> Round<'a> {
         for path in removed {
             self.store.snapshot.removed(&path);
         }
-        for Upsert { path, fingerprint, read_at } in upserts {
+        for Upsert {
+            path,
+            fingerprint,
+            read_at,
+        } in upserts
+        {
             self.store.snapshot.stored(path, fingerprint, read_at);
         }
         Ok(())
     }
 
     /// The entry as it is now; `None` when it is gone or cannot be stored, which the next look will see.
-    async fn read(&mut self, found: Found, upload: &mut Upload) -> Result<Option<(pb::Entry, Upsert)>, SyncError> {
+    async fn read(
+        &mut self,
+        found: Found,
+        upload: &mut Upload,
+    ) -> Result<Option<(pb::Entry, Upsert)>, SyncError> {
         let Found { path, fingerprint } = found;
-        let Ok(tree_path) = TreePath::parse("path", &path) else { return Ok(None) };
+        let Ok(tree_path) = TreePath::parse("path", &path) else {
+            return Ok(None);
+        };
         let read_at = read_at(self.store.parts.clock.now());
         let (fingerprint, node) = match fingerprint.kind {
             snapshot::Kind::Directory => (fingerprint, Node::Directory),
             snapshot::Kind::Symlink => {
-                let Some(info) = present(self.store.parts.runner.stat(path.to_vec()).await)? else { return Ok(None) };
+                let Some(info) = present(self.store.parts.runner.stat(path.to_vec()).await)? else {
+                    return Ok(None);
+                };
                 match fingerprint_of(&info) {
-                    Some(now) if now.kind == snapshot::Kind::Symlink => (now, Node::Symlink { target: info.link_target }),
+                    Some(now) if now.kind == snapshot::Kind::Symlink => (
+                        now,
+                        Node::Symlink {
+                            target: info.link_target,
+                        },
+                    ),
                     Some(_) | None => return Ok(None),
                 }
             }
             snapshot::Kind::File => match self.read_file(&path, upload).await? {
-                Some(Read { fingerprint, content, .. }) => (fingerprint, Node::File { size: fingerprint.size, content }),
+                Some(Read {
+                    fingerprint,
+                    content,
+                    ..
+                }) => (
+                    fingerprint,
+                    Node::File {
+                        size: fingerprint.size,
+                        content,
+                    },
+                ),
                 None => return Ok(None),
             },
         };
-        let entry = Entry { path: tree_path, mode: fingerprint.mode, mtime: mtime_of(fingerprint.modified), node };
-        Ok(Some((entry.to_wire(), Upsert { path, fingerprint, read_at })))
+        let entry = Entry {
+            path: tree_path,
+            mode: fingerprint.mode,
+            mtime: mtime_of(fingerprint.modified),
+            node,
+        };
+        Ok(Some((
+            entry.to_wire(),
+            Upsert {
+                path,
+                fingerprint,
+                read_at,
+            },
+        )))
     }
 
     /// Reads a file, again while it changes. One that never rests is stored as it was read last, and found
     /// changed by the next look.
-    async fn read_file(&mut self, path: &[u8], upload: &mut Upload) -> Result<Option<Read>, SyncError> {
+    async fn read_file(
+        &mut self,
+        path: &[u8],
+        upload: &mut Upload,
+    ) -> Result<Option<Read>, SyncError> {
         let mut last = None;
         for _ in 0..READS_MAX {
-            let Some(file) = present(self.store.parts.runner.open(path.to_vec()).await)? else { return Ok(None) };
-            let Some(read) = upload.read(&file, &mut self.cutter).await? else { return Ok(None) };
+            let Some(file) = present(self.store.parts.runner.open(path.to_vec()).await)? else {
+                return Ok(None);
+            };
+            let Some(read) = upload.read(&file, &mut self.cutter).await? else {
+                return Ok(None);
+            };
             let torn = read.torn;
             last = Some(read);
             if !torn {
@@ -141,13 +204,28 @@ impl<'a> Round<'a> {
     }
 
     async fn commit(&mut self, upload: &str, changes: Vec<pb::Change>) -> Result<(), SyncError> {
-        let header = pb::CommitHeader { upload_id: upload.to_owned(), parent: self.store.head.clone() };
+        let header = pb::CommitHeader {
+            upload_id: upload.to_owned(),
+            parent: self.store.head.clone(),
+        };
         let mut messages = vec![Part::Header(header)];
-        messages.extend(grouped(changes).into_iter().map(|changes| Part::Changes(pb::Changes { changes })));
-        let messages = messages.into_iter().map(|part| pb::CommitVersionRequest { part: Some(part) });
+        messages.extend(
+            grouped(changes)
+                .into_iter()
+                .map(|changes| Part::Changes(pb::Changes { changes })),
+        );
+        let messages = messages
+            .into_iter()
+            .map(|part| pb::CommitVersionRequest { part: Some(part) });
         let mut client = SyncServiceClient::new(self.store.parts.channel.clone());
-        let answer = client.commit_version(tokio_stream::iter(messages)).await?.into_inner();
-        if let pb::CommitVersionResponse { version: Some(version) } = answer {
+        let answer = client
+            .commit_version(tokio_stream::iter(messages))
+            .await?
+            .into_inner();
+        if let pb::CommitVersionResponse {
+            version: Some(version),
+        } = answer
+        {
             self.store.head = version.version;
         }
         Ok(())
@@ -159,7 +237,13 @@ fn present<T>(found: Result<T, RunnerError>) -> Result<Option<T>, RunnerError> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(RunnerError::Failed(
-            Why::NotFound | Why::NotDirectory | Why::IsDirectory | Why::Link | Why::Special | Why::Denied | Why::Mount,
+            Why::NotFound
+            | Why::NotDirectory
+            | Why::IsDirectory
+            | Why::Link
+            | Why::Special
+            | Why::Denied
+            | Why::Mount,
         )) => Ok(None),
         Err(error) => Err(error),
     }
@@ -193,7 +277,9 @@ fn grouped(changes: Vec<pb::Change>) -> Vec<Vec<pb::Change>> {
 }
 
 fn has_ancestor_in(path: &[u8], set: &BTreeSet<Vec<u8>>) -> bool {
-    path.iter().enumerate().any(|(at, byte)| *byte == b'/' && set.contains(&path[..at]))
+    path.iter()
+        .enumerate()
+        .any(|(at, byte)| *byte == b'/' && set.contains(&path[..at]))
 }
 
 #[cfg(test)]
@@ -203,10 +289,15 @@ mod tests {
     #[test]
     fn changes_are_grouped_below_both_limits_and_keep_their_order() {
         let changes: Vec<pb::Change> = (0..2500)
-            .map(|number| pb::Change { change: Some(Kind::Removed(format!("{number:05}").into_bytes())) })
+            .map(|number| pb::Change {
+                change: Some(Kind::Removed(format!("{number:05}").into_bytes())),
+            })
             .collect();
         let groups = grouped(changes.clone());
-        assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [1000, 1000, 500]);
+        assert_eq!(
+            groups.iter().map(Vec::len).collect::<Vec<_>>(),
+            [1000, 1000, 500]
+        );
         assert_eq!(groups.concat(), changes);
     }
 }

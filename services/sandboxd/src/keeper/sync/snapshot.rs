@@ -104,14 +104,18 @@ pub(crate) struct Differences {
 impl Fingerprint {
     /// Whether a reading that began at `read_at` tells, by its times, of every later change.
     pub(crate) fn is_settled(&self, read_at: FileTime) -> bool {
-        self.kind != Kind::File || self.changed.seconds.saturating_add(racy_seconds()) < read_at.seconds
+        self.kind != Kind::File
+            || self.changed.seconds.saturating_add(racy_seconds()) < read_at.seconds
     }
 
     /// The same entry as far as it is stored; an inode and a change time are not.
     fn same(&self, other: &Self) -> bool {
-        let shown = (self.kind, self.mode, self.size, self.modified) == (other.kind, other.mode, other.size, other.modified);
+        let shown = (self.kind, self.mode, self.size, self.modified)
+            == (other.kind, other.mode, other.size, other.modified);
         match self.kind {
-            Kind::File | Kind::Symlink => shown && (self.inode, self.changed) == (other.inode, other.changed),
+            Kind::File | Kind::Symlink => {
+                shown && (self.inode, self.changed) == (other.inode, other.changed)
+            }
             Kind::Directory => shown,
         }
     }
@@ -127,14 +131,25 @@ impl Snapshot {
     /// Begins a walk; every entry of the tree is shown to it.
     pub(crate) fn walk(&mut self) -> Walk<'_> {
         self.walks += 1;
-        Walk { snapshot: self, count: 0, changed: Vec::new() }
+        Walk {
+            snapshot: self,
+            count: 0,
+            changed: Vec::new(),
+        }
     }
 
     /// Notes that the store holds an entry as it was read at `read_at`.
     pub(crate) fn stored(&mut self, path: Box<[u8]>, fingerprint: Fingerprint, read_at: FileTime) {
         let settled = fingerprint.is_settled(read_at);
         let seen = self.walks;
-        self.entries.insert(path, Known { fingerprint, settled, seen });
+        self.entries.insert(
+            path,
+            Known {
+                fingerprint,
+                settled,
+                seen,
+            },
+        );
     }
 
     /// Notes that the store holds nothing at a path and below it any more.
@@ -143,7 +158,10 @@ impl Snapshot {
         let below = [path, b"/"].concat();
         let gone: Vec<Box<[u8]>> = self
             .entries
-            .range::<[u8], _>((std::ops::Bound::Included(below.as_slice()), std::ops::Bound::Unbounded))
+            .range::<[u8], _>((
+                std::ops::Bound::Included(below.as_slice()),
+                std::ops::Bound::Unbounded,
+            ))
             .map(|(path, _)| path)
             .take_while(|path| path.starts_with(&below))
             .cloned()
@@ -175,7 +193,10 @@ impl Walk<'_> {
             None => false,
         };
         if !unchanged {
-            self.changed.push(Found { path: path.into(), fingerprint });
+            self.changed.push(Found {
+                path: path.into(),
+                fingerprint,
+            });
         }
         Ok(())
     }
@@ -183,8 +204,15 @@ impl Walk<'_> {
     /// Says that what is below a directory could not be seen. It counts as there, and as it was.
     pub(crate) fn is_unknown_below(&mut self, path: &[u8]) {
         let walk = self.snapshot.walks;
-        let below = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
-        let from = (std::ops::Bound::Included(below.as_slice()), std::ops::Bound::Unbounded);
+        let below = if path.is_empty() {
+            Vec::new()
+        } else {
+            [path, b"/"].concat()
+        };
+        let from = (
+            std::ops::Bound::Included(below.as_slice()),
+            std::ops::Bound::Unbounded,
+        );
         for (path, known) in self.snapshot.entries.range_mut::<[u8], _>(from) {
             if !path.starts_with(&below) {
                 break;
@@ -195,7 +223,11 @@ impl Walk<'_> {
 
     /// Ends a walk that saw the whole tree.
     pub(crate) fn finish(self) -> Differences {
-        let Self { snapshot, mut changed, count: _ } = self;
+        let Self {
+            snapshot,
+            mut changed,
+            count: _,
+        } = self;
         changed.sort_by(|one, other| one.path.cmp(&other.path));
         changed.dedup_by(|later, first| later.path == first.path);
         let unseen: BTreeSet<&[u8]> = snapshot
@@ -204,14 +236,20 @@ impl Walk<'_> {
             .filter(|(_, known)| known.seen != snapshot.walks)
             .map(|(path, _)| &**path)
             .collect();
-        let removed = unseen.iter().filter(|path| !has_ancestor_in(path, &unseen)).map(|path| Box::from(*path)).collect();
+        let removed = unseen
+            .iter()
+            .filter(|path| !has_ancestor_in(path, &unseen))
+            .map(|path| Box::from(*path))
+            .collect();
         Differences { changed, removed }
     }
 }
 
 /// Whether a directory above `path` is in `set`.
 fn has_ancestor_in(path: &[u8], set: &BTreeSet<&[u8]>) -> bool {
-    path.iter().enumerate().any(|(at, byte)| *byte == b'/' && set.contains(&path[..at]))
+    path.iter()
+        .enumerate()
+        .any(|(at, byte)| *byte == b'/' && set.contains(&path[..at]))
 }
 
 #[cfg(test)]
@@ -221,8 +259,18 @@ mod tests {
     use super::*;
 
     fn file(size: u64, changed: i64) -> Fingerprint {
-        let time = FileTime { seconds: changed, nanos: 0 };
-        Fingerprint { kind: Kind::File, mode: 0o644, size, inode: 1, modified: time, changed: time }
+        let time = FileTime {
+            seconds: changed,
+            nanos: 0,
+        };
+        Fingerprint {
+            kind: Kind::File,
+            mode: 0o644,
+            size,
+            inode: 1,
+            modified: time,
+            changed: time,
+        }
     }
 
     fn at(seconds: i64) -> FileTime {
@@ -241,14 +289,22 @@ mod tests {
     fn a_file_that_was_stored_and_rested_is_not_read_again() {
         let mut snapshot = Snapshot::default();
         snapshot.stored(Box::from(&b"a"[..]), file(1, 100), at(200));
-        assert_eq!(differences(&mut snapshot, &[(b"a", file(1, 100))]), Differences::default());
+        assert_eq!(
+            differences(&mut snapshot, &[(b"a", file(1, 100))]),
+            Differences::default()
+        );
     }
 
     #[test]
     fn a_file_that_was_read_right_after_its_change_is_read_again() {
         let mut snapshot = Snapshot::default();
         snapshot.stored(Box::from(&b"a"[..]), file(1, 100), at(101));
-        assert_eq!(differences(&mut snapshot, &[(b"a", file(1, 100))]).changed.len(), 1);
+        assert_eq!(
+            differences(&mut snapshot, &[(b"a", file(1, 100))])
+                .changed
+                .len(),
+            1
+        );
     }
 
     #[test]
@@ -257,7 +313,12 @@ mod tests {
         snapshot.stored(Box::from(&b"a"[..]), file(1, 100), at(200));
         let mut disguised = file(1, 100);
         disguised.changed = at(150);
-        assert_eq!(differences(&mut snapshot, &[(b"a", disguised)]).changed.len(), 1);
+        assert_eq!(
+            differences(&mut snapshot, &[(b"a", disguised)])
+                .changed
+                .len(),
+            1
+        );
     }
 
     #[test]
