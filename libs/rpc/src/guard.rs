@@ -167,6 +167,11 @@ impl Shared {
         let class = method.access.as_ref().map(sandgate_api::Access::deadline);
         let deadline = Deadline::of(&head.headers, class.unwrap_or(DeadlineClass::Short));
         head.extensions.insert(deadline);
+        let body = if method.streams_in {
+            told_when_cut(body)
+        } else {
+            body
+        };
         Ok((
             Request::from_parts(head, body),
             Some(admitted),
@@ -215,4 +220,17 @@ pub(crate) fn panicked() -> Fault {
     #[error("a handler panicked")]
     struct Panicked;
     Fault::internal(Panicked)
+}
+
+/// A stream of requests that breaks off is an error to its reader. tonic takes a cancelled one for one that has
+/// ended, and then half of an upload would count as the whole.
+fn told_when_cut(body: Body) -> Body {
+    use http_body_util::BodyExt as _;
+    Body::new(body.map_err(|status| {
+        if status.code() == tonic::Code::Cancelled {
+            Status::unavailable("the caller left before its request was complete")
+        } else {
+            status
+        }
+    }))
 }

@@ -286,3 +286,26 @@ pub(crate) fn not_synced(error: &Arc<SyncError>) -> Fault {
 pub(crate) fn status(error: impl Into<Fault>) -> Status {
     Status::from(error.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_a_quota_wherever_it_is_noticed() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(file_trouble(full).code(), Code::ResourceExhausted);
+        assert_eq!(
+            Fault::from(RunnerError::Failed(Why::NoSpace)).code(),
+            Code::ResourceExhausted
+        );
+    }
+
+    #[test]
+    fn the_runners_own_trouble_says_nothing_of_itself() {
+        assert_eq!(status(RunnerError::Senseless).message(), "internal");
+        assert_eq!(status(RunnerError::Failed(Why::Io)).message(), "internal");
+    }
+}

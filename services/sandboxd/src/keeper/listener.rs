@@ -23,9 +23,6 @@ use tonic::body::Body;
 use super::gate::{Gate, GateError};
 use super::identity::{Phase, SharedIdentity};
 
-#[cfg(test)]
-mod tests;
-
 /// The most connections of the sandbox at a time; more wait in the kernel's queue, which is theirs.
 const CONNECTIONS_MAX: usize = 256;
 /// The most requests on one HTTP/2 connection at a time.

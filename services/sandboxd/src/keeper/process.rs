@@ -15,9 +15,6 @@ use tokio::sync::{Semaphore, watch};
 use super::pipe::Pipe;
 use super::ring::{NotKept, PIECE_MAX_BYTES, Piece, ReaderKey, RingKey, Rings, Stream};
 
-#[cfg(test)]
-mod tests;
-
 /// What ends the input of a terminal: control-D, as a person would.
 const END_OF_TRANSMISSION: &[u8] = b"\x04";
 /// What is read at a time once nobody wants it any more.

@@ -12,7 +12,7 @@ use super::harness::{Sandbox, field, reason};
 async fn a_command_that_cannot_be_started_names_the_field() {
     let sandbox = Sandbox::attached().await;
     std::fs::write(sandbox.at("plain"), "x").expect("a file");
-    std::fs::write(sandbox.at("no-format"), "x").expect("a file");
+    std::fs::write(sandbox.at("no-format"), "#!/no/such/interpreter\n").expect("a file");
     std::fs::set_permissions(sandbox.at("no-format"), Permissions::from_mode(0o755))
         .expect("a mode");
     std::fs::create_dir(sandbox.at("folder")).expect("a folder");

@@ -1,1 +1,0 @@
-//! The local listener, seen from both of its ends.

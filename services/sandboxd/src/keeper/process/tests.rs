@@ -1,1 +1,0 @@
-//! A process's streams, with pipes in the place of a process.
