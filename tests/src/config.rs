@@ -16,6 +16,20 @@ pub fn binaries() -> PathBuf {
         .expect("run the stories with `cargo xtask test`, which builds the binaries and sets SANDGATE_BIN_DIR")
 }
 
+/// The folder of the binaries that die at named places.
+///
+/// # Panics
+/// When the stories are not run by `cargo xtask test`, which builds them.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is where the environment is read"
+)]
+pub fn crashing_binaries() -> PathBuf {
+    std::env::var_os("SANDGATE_CRASH_BIN_DIR")
+        .map(PathBuf::from)
+        .expect("run the stories with `cargo xtask test`, which builds binaries that crash on demand and sets SANDGATE_CRASH_BIN_DIR")
+}
+
 /// A Python that has grpcio and grpcio-tools.
 ///
 /// # Panics

@@ -9,7 +9,7 @@ use sandgate_e2e::config;
 use serde_json::Value;
 
 /// The libraries and what each may import of ours, outside its own tests.
-const LIBS: [(&str, &[&str]); 10] = [
+const LIBS: [(&str, &[&str]); 11] = [
     ("sandgate-types", &[]),
     ("sandgate-telemetry", &[]),
     ("sandgate-api", &["sandgate-types"]),
@@ -22,6 +22,15 @@ const LIBS: [(&str, &[&str]); 10] = [
     ("sandgate-audit", &["sandgate-types", "sandgate-api"]),
     ("sandgate-spawn", &["sandgate-types"]),
     ("sandgate-db", &["sandgate-types"]),
+    (
+        "sandgate-backend",
+        &[
+            "sandgate-types",
+            "sandgate-rpc",
+            "sandgate-session",
+            "sandgate-spawn",
+        ],
+    ),
     // For tests only, so it may know every other library.
     (
         "sandgate-testkit",
@@ -34,6 +43,7 @@ const LIBS: [(&str, &[&str]); 10] = [
             "sandgate-workspace",
             "sandgate-audit",
             "sandgate-spawn",
+            "sandgate-backend",
             "sandgate-db",
         ],
     ),

@@ -186,3 +186,6 @@ impl Store {
         sandboxes::get(&self.database, id).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,10 +82,21 @@ impl Life {
                     continue;
                 }
             };
-            let outcome = match sandbox.state.intent {
-                None => return false,
-                Some(Intent::Start) => self.start(cell, &sandbox).await,
-                Some(Intent::End) => self.end(cell, &sandbox).await,
+            let Some(intent) = sandbox.state.intent else {
+                return false;
+            };
+            let carried_out = async {
+                match intent {
+                    Intent::Start => self.start(cell, &sandbox).await,
+                    Intent::End => self.end(cell, &sandbox).await,
+                }
+            };
+            // Peers that go away at the end of the process must not be taken for peers that refuse: what is
+            // left half-way here is found by the next start.
+            let outcome = tokio::select! {
+                biased;
+                () = self.halt.cancelled() => return true,
+                outcome = carried_out => outcome,
             };
             match outcome {
                 Ok(Outcome::Done) => pause = Pause::new(),
