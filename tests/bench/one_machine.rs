@@ -44,6 +44,7 @@ fn main() -> anyhow::Result<()> {
 
 /// A pool of eight spares, refilled while the bench takes from it.
 const TEMPLATES: &str = "\
+version: 1
 templates:
   - name: default
     description: the bench's
