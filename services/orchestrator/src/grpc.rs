@@ -5,6 +5,7 @@ mod endpoint;
 mod instance;
 mod sandbox;
 mod template;
+mod watch;
 mod wire;
 
 use std::sync::{Arc, OnceLock};

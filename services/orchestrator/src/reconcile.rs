@@ -41,8 +41,8 @@ pub(crate) struct When {
 /// What to do about a difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// The instance is nobody's any more.
-    Destroy(InstanceId),
+    /// The instance is nobody's any more; this sandbox's it was.
+    Destroy(InstanceId, SandboxId),
     /// The sandbox has its instance; gates learn of it.
     Adopt(SandboxId),
     /// The rules decide what this makes of the sandbox.
@@ -69,7 +69,7 @@ pub(crate) fn plan(rows: &[Known], instances: &[Listed], when: When) -> Vec<Acti
             Some(known) => is_wanted(&known.sandbox, &listed.instance, *generation),
         };
         if !wanted {
-            actions.push(Action::Destroy(listed.instance.clone()));
+            actions.push(Action::Destroy(listed.instance.clone(), sandbox.clone()));
         }
     }
     for known in rows.iter().filter(|known| !known.driven) {
@@ -191,19 +191,7 @@ impl Life {
                 .map(|known| Arc::clone(&known.sandbox))
         };
         match action {
-            Action::Destroy(instance) => {
-                tracing::info!(%instance, "an instance without a row is destroyed");
-                let owner = self.feed.sandbox_of(&instance).and_then(|id| row(&id));
-                if let Some(owner) = owner
-                    && let Err(error) = self.peers.revoke_instance(&owner, &instance).await
-                {
-                    tracing::warn!(%instance, %error, "it is not revoked yet");
-                }
-                match self.backend.release(&instance).await {
-                    Ok(()) => self.feed.remove(&instance),
-                    Err(error) => tracing::warn!(%instance, %error, "it is not released yet"),
-                }
-            }
+            Action::Destroy(instance, owner) => self.destroy(&instance, &owner).await,
             Action::Adopt(id) => {
                 let Some(row) = row(&id) else { return };
                 let cell = self.hub.cell(&id);
@@ -228,6 +216,21 @@ impl Life {
                 }
                 self.drive(&cell, &id);
             }
+        }
+    }
+
+    /// Revokes and releases an instance that no row wants. What fails is tried again by the next comparison.
+    async fn destroy(&self, instance: &InstanceId, owner: &SandboxId) {
+        tracing::info!(%instance, sandbox = %owner, "an instance that no row wants is destroyed");
+        // Without a row nobody has minted for it: tokens come after the row.
+        if let Ok(Some(owner)) = self.store.get(owner).await
+            && let Err(error) = self.peers.revoke_instance(&owner, instance).await
+        {
+            tracing::warn!(%instance, %error, "it is not revoked yet");
+        }
+        match self.backend.release(instance).await {
+            Ok(()) => self.feed.remove(instance),
+            Err(error) => tracing::warn!(%instance, %error, "it is not released yet"),
         }
     }
 

@@ -9,14 +9,14 @@ use sandgate_rpc::{Caller, Fault, page_size};
 use sandgate_types::{
     ConversationId, Malformed, RequestId, SandboxId, TemplateName, Timestamp, UserId, Violations,
 };
-use tokio::sync::broadcast::error::RecvError;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
+use super::watch::{Watching, watching};
 use super::{Events, Reply, Services, wire};
 use crate::caller::Scope;
 use crate::create::CreateRequest;
 use crate::error;
-use crate::life::{ApplyError, Life};
+use crate::life::Life;
 use crate::lifecycle::Event;
 use crate::sandbox::{Phase, Reason, Sandbox};
 use crate::store::{Cursor, Filter};
@@ -264,7 +264,7 @@ impl SandboxService for Services {
         let changes = cell.changes();
         let first = find(&life, &scope, &id).await?;
         let shutdown = self.shutdown.clone();
-        let stream = async_stream(Watching {
+        let stream = watching(Watching {
             life,
             id,
             _cell: cell,
@@ -354,75 +354,5 @@ impl SandboxService for Services {
         Ok(Response::new(pb::DeleteSandboxResponse {
             sandbox: Some(wire::sandbox_to(&sandbox)),
         }))
-    }
-}
-
-/// A client that watches.
-struct Watching {
-    life: Arc<Life>,
-    id: SandboxId,
-    /// Held so that it is told.
-    _cell: Arc<crate::hub::Cell>,
-    changes: tokio::sync::broadcast::Receiver<Arc<Sandbox>>,
-    next: Option<Arc<Sandbox>>,
-    seen: i64,
-    shutdown: sandgate_rpc::Shutdown,
-}
-
-/// Whether nothing can follow that leads to READY.
-fn is_last(sandbox: &Sandbox) -> bool {
-    match sandbox.state.phase {
-        Phase::Ready | Phase::Suspended | Phase::Deleted | Phase::Finished | Phase::Failed => true,
-        Phase::Claiming
-        | Phase::Attaching
-        | Phase::Hydrating
-        | Phase::Suspending
-        | Phase::Deleting => false,
-    }
-}
-
-fn async_stream(
-    watching: Watching,
-) -> impl futures_util::Stream<Item = Result<pb::WatchSandboxResponse, Status>> + Send {
-    futures_util::stream::unfold(Some(watching), |watching| async move {
-        let mut watching = watching?;
-        match watching.next_change().await {
-            Ok(sandbox) => {
-                let item = pb::WatchSandboxResponse {
-                    sandbox: Some(wire::sandbox_to(&sandbox)),
-                };
-                let rest = (!is_last(&sandbox)).then_some(watching);
-                Some((Ok(item), rest))
-            }
-            Err(fault) => Some((Err(fault.into()), None)),
-        }
-    })
-}
-
-impl Watching {
-    async fn next_change(&mut self) -> Result<Arc<Sandbox>, Fault> {
-        loop {
-            let sandbox = match self.next.take() {
-                Some(sandbox) => sandbox,
-                None => tokio::select! {
-                    change = self.changes.recv() => match change {
-                        Ok(sandbox) => sandbox,
-                        // It was behind: the latest says more than what was missed.
-                        Err(RecvError::Lagged(_)) => self.latest().await?,
-                        Err(RecvError::Closed) => return Err(error::ending()),
-                    },
-                    () = self.shutdown.cancelled() => return Err(error::ending()),
-                },
-            };
-            if sandbox.revision() > self.seen {
-                self.seen = sandbox.revision();
-                return Ok(sandbox);
-            }
-        }
-    }
-
-    async fn latest(&self) -> Result<Arc<Sandbox>, Fault> {
-        let found = self.life.get(&self.id).await?;
-        found.ok_or_else(|| error::of_apply(ApplyError::Unknown, &self.id))
     }
 }

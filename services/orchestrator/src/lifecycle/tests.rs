@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use sandgate_types::Generation;
 
 use super::*;
+use crate::sandbox::Intent;
 
 const NOW: Timestamp = Timestamp::EPOCH;
 

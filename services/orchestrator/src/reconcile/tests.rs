@@ -78,13 +78,14 @@ fn claimed(seed: u64, row: &Known) -> Listed {
 #[test]
 fn an_instance_without_a_row_is_destroyed_and_a_spare_is_not() {
     let gone = row(Phase::Ready, None, None);
+    let id = gone.sandbox.facts.id.clone();
     let spare = Listed {
         instance: instance(2),
         claim: None,
     };
     assert_eq!(
         plan(&[], &[claimed(1, &gone), spare], LATER),
-        [Action::Destroy(instance(1))]
+        [Action::Destroy(instance(1), id)]
     );
 }
 
@@ -96,7 +97,7 @@ fn a_start_begins_again_without_the_instance_that_it_had_claimed() {
     assert_eq!(
         plan(&[row], &[listed], START),
         [
-            Action::Destroy(instance(1)),
+            Action::Destroy(instance(1), id.clone()),
             Action::Tell(id, Event::StartAgain)
         ]
     );
@@ -154,8 +155,8 @@ fn an_instance_of_another_generation_or_beside_the_rows_own_is_destroyed() {
     assert_eq!(
         plan(&[row], &[own, old, beside], START),
         [
-            Action::Destroy(instance(2)),
-            Action::Destroy(instance(3)),
+            Action::Destroy(instance(2), id.clone()),
+            Action::Destroy(instance(3), id.clone()),
             Action::Adopt(id)
         ]
     );

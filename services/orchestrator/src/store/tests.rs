@@ -116,7 +116,9 @@ async fn created(store: &Store, row: &Sandbox) -> Sandbox {
         .expect("create")
     {
         Creation::Created(created) => created,
-        other => panic!("not created: {other:?}"),
+        other @ (Creation::Live(_) | Creation::OwnedBy(_) | Creation::Replayed(_)) => {
+            panic!("not created: {other:?}")
+        }
     }
 }
 
@@ -289,12 +291,10 @@ async fn rows_are_found_by_what_is_due() {
                 .await
                 .expect("save")
         );
-        assert_eq!(
-            store.expired(at(1_000)).await.expect("one"),
-            [second.facts.id.clone()]
-        );
+        let expired = store.expired(at(1_000)).await.expect("one");
+        assert_eq!(expired, std::slice::from_ref(&second.facts.id));
         let live = store.live_after(None).await.expect("one");
-        assert_eq!(live, [second.clone()]);
+        assert_eq!(live, std::slice::from_ref(&second));
         assert!(
             store
                 .live_after(Some(&second.facts.id))
