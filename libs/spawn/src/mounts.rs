@@ -31,19 +31,22 @@ const ETC: [&str; 5] = [
 ];
 /// Devices without state.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-/// Files of `/proc` that tell of the machine or change it; hidden where they exist.
-const HIDDEN_FILES: [&str; 8] = [
-    "kcore",
-    "keys",
-    "key-users",
-    "timer_list",
-    "sched_debug",
-    "latency_stats",
-    "kpagecount",
-    "sysrq-trigger",
+/// What of `/proc` beside processes is shown: what ordinary tools need to know of the machine. All else is
+/// hidden, whatever a kernel adds.
+const SHOWN: [&str; 12] = [
+    "cpuinfo",
+    "filesystems",
+    "loadavg",
+    "meminfo",
+    "mounts",
+    "net",
+    "self",
+    "stat",
+    "sys",
+    "thread-self",
+    "uptime",
+    "version",
 ];
-/// Folders of `/proc` of the same kind.
-const HIDDEN_FOLDERS: [&str; 5] = ["acpi", "asound", "scsi", "bus", "irq"];
 /// What `/` and `/dev` themselves may hold: names of mounts.
 const TREE_OPTIONS: &str = "mode=755,size=256k,nr_inodes=512";
 /// Entries of a writable tmpfs for each of its megabytes; a tree of small files fills its bytes first.
@@ -203,20 +206,19 @@ fn proc() -> io::Result<()> {
     fs::create_dir("/proc")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", flags, c"")?;
-    for name in HIDDEN_FILES {
-        let target = Path::new("/proc").join(name);
-        if target.exists() {
-            mount_bind_recursive("/dev/null", &target)?;
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let (name, target) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        let process = name.bytes().all(|byte| byte.is_ascii_digit());
+        if process || SHOWN.contains(&&*name) {
+            continue;
         }
-    }
-    for name in HIDDEN_FOLDERS {
-        let target = Path::new("/proc").join(name);
-        if target.is_dir() {
-            tmpfs(
-                &target,
-                flags | MountFlags::RDONLY,
-                "mode=555,size=4k,nr_inodes=2",
-            )?;
+        if entry.file_type()?.is_dir() {
+            let empty = "mode=555,size=4k,nr_inodes=2";
+            tmpfs(&target, flags | MountFlags::RDONLY, empty)?;
+        } else {
+            mount_bind_recursive("/dev/null", &target)?;
         }
     }
     mount_bind_recursive("/proc/sys", "/proc/sys")?;

@@ -1,8 +1,9 @@
 //! How the memory of a whole sandbox is bounded: by a control group where we may make one, else by a
 //! supervisor that looks twice a second and kills the largest process.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,16 +14,18 @@ use super::config::Limits;
 
 const V1: &str = "/sys/fs/cgroup/memory";
 const V2: &str = "/sys/fs/cgroup";
+/// Every group of ours is called by this, the pid of its mesh, and its instance.
+const NAME: &str = "sandgate";
 /// How often the supervisor looks.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The most processes that one look counts; more than any template allows would be an error of ours.
 const PROCESSES_MAX: usize = 65_536;
 
-/// What this machine lets us use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What this machine lets us use. Groups are made in a folder that is found once.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mechanism {
-    CgroupV1,
-    CgroupV2,
+    CgroupV1(PathBuf),
+    CgroupV2(PathBuf),
     Supervisor,
 }
 
@@ -33,13 +36,16 @@ pub(super) struct Group {
 }
 
 impl Mechanism {
-    /// Tries by making a group and removing it again.
+    /// Tries by making a group and removing it again, below our own group before any other: what bounds us
+    /// bounds our sandboxes. Groups that a crash left are removed on the way.
     pub(super) fn of_this_machine() -> Self {
-        let name = format!("sandgate-trial-{}", std::process::id());
-        for mechanism in [Self::CgroupV1, Self::CgroupV2] {
-            if let Ok(group) = mechanism.make(&name, 1 << 30) {
-                let removed = group.remove();
-                if removed {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let v1 = folders(V1, &own, "memory").into_iter().map(Self::CgroupV1);
+        let v2 = folders(V2, &own, "").into_iter().map(Self::CgroupV2);
+        for mechanism in v1.chain(v2) {
+            if let Ok(group) = mechanism.make("trial", 1 << 30) {
+                mechanism.sweep();
+                if group.remove() {
                     return mechanism;
                 }
             }
@@ -47,53 +53,50 @@ impl Mechanism {
         Self::Supervisor
     }
 
-    pub(super) fn as_str(self) -> &'static str {
+    pub(super) fn as_str(&self) -> &'static str {
         match self {
-            Self::CgroupV1 => "cgroup-v1",
-            Self::CgroupV2 => "cgroup-v2",
+            Self::CgroupV1(_) => "cgroup-v1",
+            Self::CgroupV2(_) => "cgroup-v2",
             Self::Supervisor => "supervisor-pss",
         }
     }
 
     /// The most bytes that are bounded together: a group counts what the writable places hold, too.
-    pub(super) fn limit(self, limits: &Limits) -> u64 {
+    pub(super) fn limit(&self, limits: &Limits) -> u64 {
         match self {
-            Self::CgroupV1 | Self::CgroupV2 => limits.memory.bytes() + limits.places(),
+            Self::CgroupV1(_) | Self::CgroupV2(_) => {
+                limits.memory.bytes().saturating_add(limits.places())
+            }
             Self::Supervisor => limits.memory.bytes(),
         }
     }
 
     /// The group of an instance, where there is one.
-    pub(super) fn group(self, id: &InstanceId, limits: &Limits) -> io::Result<Option<Group>> {
+    pub(super) fn group(&self, id: &InstanceId, limits: &Limits) -> io::Result<Option<Group>> {
         match self {
-            Self::CgroupV1 | Self::CgroupV2 => self
-                .make(&format!("sandgate-{id}"), self.limit(limits))
-                .map(Some),
+            Self::CgroupV1(_) | Self::CgroupV2(_) => {
+                self.make(id.as_str(), self.limit(limits)).map(Some)
+            }
             Self::Supervisor => Ok(None),
         }
     }
 
-    fn make(self, name: &str, bytes: u64) -> io::Result<Group> {
-        let (root, limit) = match self {
-            Self::CgroupV1 => (V1, "memory.limit_in_bytes"),
-            Self::CgroupV2 => (V2, "memory.max"),
+    fn make(&self, name: &str, bytes: u64) -> io::Result<Group> {
+        let (base, limit) = match self {
+            Self::CgroupV1(base) => (base, "memory.limit_in_bytes"),
+            Self::CgroupV2(base) => (base, "memory.max"),
             Self::Supervisor => return Err(io::ErrorKind::Unsupported.into()),
         };
         let group = Group {
-            folder: Path::new(root).join(name),
+            folder: base.join(format!("{NAME}-{}-{name}", std::process::id())),
         };
         fs::create_dir(&group.folder)?;
         let set = || {
             // Not created: a folder of something else has no such file.
-            let write = |file: &str, text: &str| {
-                let path = group.folder.join(file);
-                if path.exists() {
-                    fs::write(path, text)
-                } else {
-                    Err(io::ErrorKind::NotFound.into())
-                }
-            };
-            write(limit, &bytes.to_string())?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .open(group.folder.join(limit))?;
+            file.write_all(bytes.to_string().as_bytes())?;
             group.procs().map(drop)
         };
         if let Err(error) = set() {
@@ -102,6 +105,43 @@ impl Mechanism {
         }
         Ok(group)
     }
+
+    /// Removes the groups of meshes that are gone. One whose pid is another process's by now waits for its end.
+    fn sweep(&self) {
+        let (Self::CgroupV1(base) | Self::CgroupV2(base)) = self else {
+            return;
+        };
+        for folder in fs::read_dir(base).into_iter().flatten().flatten() {
+            if left_behind(&folder.file_name(), |pid| {
+                Path::new("/proc").join(pid).exists()
+            }) {
+                // One that is still ending is removed by the next start.
+                Group {
+                    folder: folder.path(),
+                }
+                .remove();
+            }
+        }
+    }
+}
+
+/// Whether a folder is the group of a mesh that does not run any more.
+fn left_behind(name: &OsStr, runs: impl Fn(&str) -> bool) -> bool {
+    let mut words = name.to_str().unwrap_or_default().split('-');
+    let (ours, pid) = (words.next() == Some(NAME), words.next().unwrap_or_default());
+    ours && !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()) && !runs(pid)
+}
+
+/// Our own group of a controller, then those around it, as folders below `root`. `text` is /proc/self/cgroup.
+fn folders(root: &str, text: &str, controller: &str) -> Vec<PathBuf> {
+    let own = text.lines().find_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let named = controllers.split(',').any(|name| name == controller);
+        named.then(|| Path::new(path.trim_start_matches('/')))
+    });
+    let around = own.into_iter().flat_map(Path::ancestors);
+    around.map(|path| Path::new(root).join(path)).collect()
 }
 
 impl Group {
@@ -176,6 +216,28 @@ fn proportional_bytes(pid: Pid) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_are_looked_for_below_our_own_first() {
+        let text = "4:memory:/service/one\n3:cpu,cpuacct:/\n0::/user\n";
+        let folders = |controller| folders("/c", text, controller);
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(
+            folders("memory"),
+            paths(&["/c/service/one", "/c/service", "/c/"])
+        );
+        assert_eq!(folders(""), paths(&["/c/user", "/c/"]));
+        assert!(folders("pids").is_empty());
+    }
+
+    #[test]
+    fn only_groups_of_meshes_that_are_gone_are_left_behind() {
+        let left = |name: &str| left_behind(OsStr::new(name), |pid| pid == "7");
+        assert!(left("sandgate-8-i1"));
+        assert!(!left("sandgate-7-i1"));
+        assert!(!left("sandgate-x-i1"));
+        assert!(!left("user-8-i1"));
+    }
 
     #[test]
     fn our_own_memory_is_counted() {

@@ -47,7 +47,13 @@ fn nothing_that_listens_on_the_machine_is_reached() {
     answer!(UnixListener::bind_addr(&address).expect("listen at a name"));
 
     let (port, outer) = (port.to_string(), own_address().to_string());
-    let words = ["network", &port, path.to_str().expect("a path"), &name, &outer];
+    let words = [
+        "network",
+        &port,
+        path.to_str().expect("a path"),
+        &name,
+        &outer,
+    ];
     let ways = ["tcp4", "tcp6", "udp4", "outer", "unix", "abstract"];
     let outside = world.outside(&words);
     for way in ways {

@@ -70,7 +70,9 @@ impl World {
     pub(crate) fn run(&self, command: &[&str]) -> Output {
         let mut arguments = vec!["run", "--conversation", "probe", "--"];
         arguments.extend_from_slice(command);
-        self.sandgate(&[], &arguments).output().expect("start sandgate")
+        self.sandgate(&[], &arguments)
+            .output()
+            .expect("start sandgate")
     }
 
     /// A command in a sandbox, not waited for.
@@ -93,7 +95,10 @@ impl World {
 
     /// What the same probe finds outside: the control.
     pub(crate) fn outside(&self, words: &[&str]) -> Findings {
-        let output = Command::new(PYTHON).args(["-c", PROBE]).args(words).output();
+        let output = Command::new(PYTHON)
+            .args(["-c", PROBE])
+            .args(words)
+            .output();
         let output = output.expect("start python");
         assert!(output.status.success(), "{}", text(&output.stderr));
         findings(&output)
