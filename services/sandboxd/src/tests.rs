@@ -4,9 +4,11 @@
 mod agent;
 mod bad_input;
 mod files;
+mod finished;
 mod harness;
 mod life;
 mod ports;
 mod processes;
 mod store;
 mod sync;
+mod tree;

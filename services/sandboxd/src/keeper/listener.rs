@@ -4,13 +4,15 @@
 //! principal. A request gets the agent token in place of whatever authorization it had, and goes to the
 //! gate; bodies and trailers stream both ways. Before Attach and after Drain everything is refused.
 
+mod refusal;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,7 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 
-use super::gate::{Gate, GateError};
+use self::refusal::Refusal;
+use super::gate::Gate;
 use super::identity::{Phase, SharedIdentity};
 
 /// The most connections of the sandbox at a time; more wait in the kernel's queue, which is theirs.
@@ -268,75 +271,5 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove("http2-settings");
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-}
-
-/// Why a request did not get through.
-#[derive(Debug)]
-enum Refusal {
-    NotAttached,
-    Ending,
-    Connect,
-    Upgrade,
-    Busy,
-    Gate(GateError),
-}
-
-impl Refusal {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::NotAttached | Self::Ending | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
-            Self::Gate(GateError::Absent) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Gate(GateError::Broken(_)) => StatusCode::BAD_GATEWAY,
-            Self::Gate(GateError::Unaddressed(_)) => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    fn text(&self) -> &'static str {
-        match self {
-            Self::NotAttached => "the sandbox serves no conversation yet",
-            Self::Ending => "the sandbox is ending and takes no more requests",
-            Self::Connect => {
-                "CONNECT is not served; name a route: http://127.0.0.1:4040/r/<route>/"
-            }
-            Self::Upgrade => "protocol upgrades are not served by this listener",
-            Self::Busy => "too many requests are on their way; wait for some to end",
-            Self::Gate(GateError::Absent) => {
-                "the gate is not reachable at the moment; repeat the request"
-            }
-            Self::Gate(GateError::Broken(_)) => {
-                "the connection to the gate broke during the request"
-            }
-            Self::Gate(GateError::Unaddressed(_)) => "the request has no path",
-        }
-    }
-
-    /// The answer in the caller's protocol: gRPC clients read a status from the head.
-    fn answer(&self, grpc: bool) -> Response<Body> {
-        let mut response = if grpc {
-            let mut response = Response::new(Body::empty());
-            let headers = response.headers_mut();
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/grpc"),
-            );
-            // UNAVAILABLE; the number is fixed by the protocol.
-            headers.insert("grpc-status", HeaderValue::from_static("14"));
-            headers.insert("grpc-message", HeaderValue::from_static(self.text()));
-            return response;
-        } else {
-            Response::new(Body::new(http_body_util::Full::new(Bytes::from(format!(
-                "{}\n",
-                self.text()
-            )))))
-        };
-        *response.status_mut() = self.status();
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
-        response
     }
 }

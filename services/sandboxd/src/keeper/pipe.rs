@@ -59,7 +59,7 @@ impl Pipe {
     /// `WouldBlock` when there is nothing at the moment; any that the kernel gives, but for the one by which a
     /// terminal says that nobody writes any more.
     pub(crate) fn try_read(&self, most: usize) -> io::Result<Vec<u8>> {
-        self.fd.try_io(Interest::READABLE, |fd| {
+        let read = |fd: &OwnedFd| -> io::Result<Vec<u8>> {
             let mut buffer = Vec::with_capacity(most);
             loop {
                 match rustix::io::read(fd, rustix::buffer::spare_capacity(&mut buffer)) {
@@ -69,7 +69,15 @@ impl Pipe {
                     Err(error) => return Err(error.into()),
                 }
             }
-        })
+        };
+        // The kernel is asked, not what was last heard of it: what a process wrote right before its end is in
+        // the pipe before anybody was told. Only when there is nothing is that noted, by asking once more.
+        match read(self.fd.get_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.fd.try_io(Interest::READABLE, read)
+            }
+            done => done,
+        }
     }
 
     /// How many bytes were written and not read yet.

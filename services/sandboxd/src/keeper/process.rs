@@ -4,6 +4,9 @@
 //! still read, and then the answer is complete, though descendants may hold the pipes open for ever; what
 //! they write later is read and thrown away, so that they do not die of it.
 
+mod pump;
+mod reader;
+
 use std::io;
 use std::sync::Arc;
 
@@ -13,12 +16,12 @@ use sandgate_types::Timestamp;
 use tokio::sync::{Semaphore, watch};
 
 use super::pipe::Pipe;
-use super::ring::{NotKept, PIECE_MAX_BYTES, Piece, ReaderKey, RingKey, Rings, Stream};
+use super::ring::{NotKept, RingKey, Rings, Stream};
+
+pub(crate) use self::reader::{Event, Reader};
 
 /// What ends the input of a terminal: control-D, as a person would.
 const END_OF_TRANSMISSION: &[u8] = b"\x04";
-/// What is read at a time once nobody wants it any more.
-const DISCARD_BYTES: usize = 4 * 1024;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,25 +103,6 @@ pub(crate) struct Process {
     draining: Mutex<usize>,
     /// How much it wrote in all, once it is forgotten.
     total: Mutex<Option<u64>>,
-}
-
-/// Somebody who reads along. While it exists the process waits for it rather than lose output.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    process: Arc<Process>,
-    key: ReaderKey,
-    position: u64,
-}
-
-/// What a reader sees.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// It wrote.
-    Output(Piece),
-    /// It ended, and all that it wrote was seen.
-    Ended(End),
-    /// It ended so long ago that the rest of its output was given up.
-    Forgotten,
 }
 
 /// Why input was not taken.
@@ -333,150 +317,5 @@ impl Process {
             }
             further
         });
-    }
-
-    /// Reads one stream for as long as anybody could want it.
-    async fn pump(self: Arc<Self>, stream: Stream, pipe: Pipe) {
-        let open = self.pump_while_running(stream, &pipe).await;
-        if open {
-            self.pump_rest(stream, &pipe).await;
-        }
-        self.stream_drained().await;
-        if open {
-            tokio::select! {
-                () = discard(&pipe) => {}
-                () = self.at_least(Stage::Forgotten) => {}
-            }
-        }
-    }
-
-    /// Reads until the process ends or the stream does; `true` when the stream is still open.
-    async fn pump_while_running(&self, stream: Stream, pipe: &Pipe) -> bool {
-        loop {
-            let there_is_something = async {
-                self.outputs.room(self.ring).await;
-                pipe.readable().await
-            };
-            let ready = tokio::select! {
-                ready = there_is_something => ready,
-                () = self.at_least(Stage::Ended) => return true,
-            };
-            match ready.and_then(|()| self.move_some(stream, pipe, PIECE_MAX_BYTES)) {
-                Ok(0) => return false,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    tracing::debug!(%error, "the output of a process could not be read");
-                    return false;
-                }
-            }
-        }
-    }
-
-    /// Reads what the stream held when the process ended, and no more.
-    async fn pump_rest(&self, stream: Stream, pipe: &Pipe) {
-        let mut left = pipe.waiting();
-        while left > 0 {
-            tokio::select! {
-                _ = self.outputs.room(self.ring) => {}
-                () = self.at_least(Stage::Forgotten) => return,
-            }
-            match self.move_some(stream, pipe, left) {
-                Ok(0) | Err(_) => return,
-                Ok(count) => left -= count,
-            }
-        }
-    }
-
-    /// Moves what there is into the ring, as much as it takes now. No await lies between asking the ring and
-    /// filling it, so the other stream cannot take the room meanwhile.
-    fn move_some(&self, stream: Stream, pipe: &Pipe, most: usize) -> io::Result<usize> {
-        let mut rings = self.outputs.rings.lock();
-        let room = rings.room(self.ring).min(most);
-        if room == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let data = pipe.try_read(room)?;
-        rings.push(self.ring, stream, &data);
-        drop(rings);
-        self.written.send_replace(());
-        Ok(data.len())
-    }
-
-    /// One of the streams has nothing more; the last of them says that the answer is complete.
-    async fn stream_drained(&self) {
-        let last = {
-            let mut draining = self.draining.lock();
-            *draining = draining.saturating_sub(1);
-            *draining == 0
-        };
-        if last {
-            // Both streams can be closed long before the process ends.
-            self.at_least(Stage::Ended).await;
-            self.advance(Stage::Drained);
-        }
-    }
-}
-
-/// Reads and throws away, until nobody can write any more.
-async fn discard(pipe: &Pipe) {
-    loop {
-        if pipe.readable().await.is_err() {
-            return;
-        }
-        match pipe.try_read(DISCARD_BYTES) {
-            Ok(data) if data.is_empty() => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
-    }
-}
-
-// === impl Reader ===
-
-impl Reader {
-    /// The next thing that the process did; waits for it.
-    pub(crate) async fn next(&mut self) -> Event {
-        let process = &self.process;
-        let mut written = process.written.subscribe();
-        let mut stage = process.stage.subscribe();
-        loop {
-            written.mark_unchanged();
-            // The stage is looked at before the ring: what was written before it is in the ring by now.
-            let now = *stage.borrow_and_update();
-            let piece = process.outputs.rings.lock().read(process.ring, self.key);
-            if let Some(piece) = piece {
-                process.outputs.ring_bell();
-                self.position = piece.offset + piece.data.len() as u64;
-                return Event::Output(piece);
-            }
-            let complete = match now {
-                Stage::Running | Stage::Ended => None,
-                Stage::Drained => Some(true),
-                Stage::Forgotten => Some(*process.total.lock() == Some(self.position)),
-            };
-            match (complete, process.end()) {
-                (Some(true), Some(end)) => return Event::Ended(end),
-                (Some(_), _) => return Event::Forgotten,
-                (None, _) => {}
-            }
-            // Both senders are in the process, so this waits.
-            tokio::select! {
-                _ = written.changed() => {}
-                _ = stage.changed() => {}
-            }
-        }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.process
-            .outputs
-            .rings
-            .lock()
-            .detach(self.process.ring, self.key);
-        self.process.outputs.ring_bell();
     }
 }

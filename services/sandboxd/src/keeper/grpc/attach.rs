@@ -12,7 +12,7 @@ use tonic::Request;
 use super::{Reply, Services};
 use crate::keeper::environment::Environment;
 use crate::keeper::error::status;
-use crate::keeper::grpc::process::parse_argv;
+use crate::keeper::grpc::process::parse::parse_argv;
 use crate::keeper::identity::{Token, Tokens};
 use crate::keeper::instance::Attachment;
 

@@ -1,8 +1,9 @@
 //! FileService.
 
-use std::fs::File;
+mod wire;
+
 use std::io::Write as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 
 use futures_util::stream;
 use sandgate_api::sandbox::v1 as pb;
@@ -11,15 +12,14 @@ use sandgate_api::sandbox::v1::watch_files_response::Event;
 use sandgate_api::sandbox::v1::write_file_request::Part;
 use sandgate_rpc::page_size;
 use sandgate_types::Malformed;
-use sandgate_workspace::TreePath;
 use tonic::{Request, Status, Streaming};
 
+use self::wire::{describe, info_of, mode_of, next_change, path_of, path_or_root};
 use super::{Answers, Reply, Services, answers};
-use crate::keeper::error::{ending, file_trouble, not_synced, status};
+use crate::keeper::error::{file_trouble, not_synced, status};
 use crate::keeper::identity::Phase;
 use crate::keeper::instance::Unusable;
-use crate::keeper::runner::WatchStream;
-use crate::protocol::{Change, Changed, Info, Kind, Time, WatchFrame};
+use crate::protocol::Info;
 
 /// The published limit of a piece that is read.
 const PIECE_MAX_BYTES: usize = 64 * 1024;
@@ -28,7 +28,6 @@ const WRITE_MAX_BYTES: usize = 1024 * 1024;
 /// Permission bits where a request names none.
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
-const MODE_MAX: u32 = 0o777;
 
 #[tonic::async_trait]
 impl FileService for Services {
@@ -332,92 +331,5 @@ impl FileService for Services {
 impl Services {
     async fn usable(&self) -> Result<(), Status> {
         self.instance.usable().await.map_err(status)
-    }
-}
-
-async fn next_change(watch: &mut WatchStream) -> Result<Event, Status> {
-    match watch.next().await.map_err(status)? {
-        Some(WatchFrame {
-            change: Some(Changed { change, path }),
-        }) => {
-            let kind = match Change::try_from(change).unwrap_or(Change::Modified) {
-                Change::Created => pb::FileChangeKind::Created,
-                Change::Modified => pb::FileChangeKind::Modified,
-                Change::Removed => pb::FileChangeKind::Removed,
-                Change::Attributes => pb::FileChangeKind::Attributes,
-            };
-            Ok(Event::Change(pb::FileChange {
-                kind: kind.into(),
-                path,
-            }))
-        }
-        Some(WatchFrame { change: None }) => Ok(Event::Overflow(pb::WatchOverflow {})),
-        None => Err(status(ending())),
-    }
-}
-
-fn path_of(field: &str, path: Vec<u8>) -> Result<Vec<u8>, Status> {
-    TreePath::parse(field, &path)
-        .map(TreePath::into_bytes)
-        .map_err(status)
-}
-
-fn path_or_root(field: &str, path: Vec<u8>) -> Result<Vec<u8>, Status> {
-    TreePath::parse_or_root(field, &path)
-        .map(TreePath::into_bytes)
-        .map_err(status)
-}
-
-fn mode_of(field: &str, mode: u32, default: u32) -> Result<u32, Status> {
-    match mode {
-        0 => Ok(default),
-        1..=MODE_MAX => Ok(mode),
-        _ => Err(status(Malformed::new(
-            field,
-            "must be permission bits, 0 to 0777",
-        ))),
-    }
-}
-
-/// What an opened file is.
-fn describe(path: Vec<u8>, file: &File) -> std::io::Result<pb::FileInfo> {
-    let facts = file.metadata()?;
-    Ok(pb::FileInfo {
-        path,
-        kind: pb::FileKind::File.into(),
-        size: facts.size(),
-        mode: facts.mode() & MODE_MAX,
-        modified_at: Some(timestamp(
-            facts.mtime(),
-            u32::try_from(facts.mtime_nsec()).unwrap_or(0),
-        )),
-        link_target: Vec::new(),
-    })
-}
-
-fn info_of(info: Info) -> pb::FileInfo {
-    let kind = match info.kind() {
-        Kind::File => pb::FileKind::File,
-        Kind::Directory => pb::FileKind::Directory,
-        Kind::Symlink => pb::FileKind::Symlink,
-        Kind::Special => pb::FileKind::Other,
-    };
-    let modified_at = info
-        .modified
-        .map(|Time { seconds, nanos }| timestamp(seconds, nanos));
-    pb::FileInfo {
-        path: info.path,
-        kind: kind.into(),
-        size: info.size,
-        mode: info.mode,
-        modified_at,
-        link_target: info.link_target,
-    }
-}
-
-fn timestamp(seconds: i64, nanos: u32) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds,
-        nanos: i32::try_from(nanos.min(999_999_999)).unwrap_or(0),
     }
 }
