@@ -15,6 +15,8 @@ use crate::store::StoreError;
 const DOMAIN: &str = "orchestrator";
 /// A database that is busy is so for a write or two.
 const BUSY: Duration = Duration::from_millis(200);
+/// A service that has just started has compared its rows within a few commits.
+const STARTING: Duration = Duration::from_millis(50);
 /// Most sandboxes are gone within a second.
 const ENDING: Duration = Duration::from_secs(1);
 /// A pool refills in seconds.
@@ -41,7 +43,7 @@ pub(crate) fn not_ready(missing: &[String]) -> Fault {
         reason("NOT_READY"),
         format!("not ready: {}", missing.join("; ")),
     )
-    .retry_after(ENDING)
+    .retry_after(STARTING)
 }
 
 /// A report of a run that is not the current one.
