@@ -2,7 +2,7 @@
 
 use super::{Info, Nothing};
 
-/// One frame of [`Request::Walk`]'s stream.
+/// One frame of [`super::Request::Walk`]'s stream.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct WalkFrame {
     #[prost(oneof = "WalkPart", tags = "1, 2, 3")]
@@ -21,7 +21,7 @@ pub(crate) enum WalkPart {
     Done(u64),
 }
 
-/// One frame of [`Request::Apply`]'s stream.
+/// One frame of [`super::Request::Apply`]'s stream.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ApplyFrame {
     #[prost(oneof = "ApplyPart", tags = "1, 2, 3")]
@@ -49,7 +49,7 @@ pub(crate) struct Data {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// One frame of [`Request::Watch`]'s stream.
+/// One frame of [`super::Request::Watch`]'s stream.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct WatchFrame {
     /// Absent when changes were lost.
