@@ -56,8 +56,8 @@ except Exception as error:
 #[test]
 fn no_listener_of_the_machine_is_reachable() {
     let home = Home::new();
-    let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let tcp = tcp.local_addr().expect("its address").to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let tcp = listener.local_addr().expect("its address").to_string();
     let named = home.path().join("named.sock");
     let _named = UnixListener::bind(&named).expect("a socket");
     let name = format!("sandgate-isolation-{}", std::process::id());
@@ -65,8 +65,6 @@ fn no_listener_of_the_machine_is_reachable() {
     let _abstract = UnixListener::bind_addr(&address).expect("an abstract socket");
     let named = named.to_str().expect("a plain path").to_owned();
     let hidden = format!("@{name}");
-    let listener = TcpListener::bind(&tcp);
-    let _listener = listener.expect("the port is free again");
     for (family, address) in [("AF_INET", &tcp), ("AF_UNIX", &named), ("AF_UNIX", &hidden)] {
         let words = [PYTHON, "-c", REACH, family, "SOCK_STREAM", address];
         assert_eq!(outside(&words), "reached", "the control for {address}");
@@ -257,17 +255,20 @@ fn the_first_process_is_out_of_reach() {
 fn a_fork_bomb_ends_at_its_bound_and_the_sandbox_goes_on() {
     let home = Home::new();
     let bomb = "
-import os, time
-children = 0
+import os, signal, time
+children = []
 try:
-    while children < 100000:
-        if os.fork() == 0:
+    while len(children) < 100000:
+        child = os.fork()
+        if child == 0:
             time.sleep(1000)
             os._exit(0)
-        children += 1
+        children.append(child)
 except OSError:
     pass
-print('bounded' if children < 5000 else 'unbounded')
+print('bounded' if len(children) < 5000 else 'unbounded')
+for child in children:
+    os.kill(child, signal.SIGKILL)
 ";
     assert_eq!(inside(&home, &[PYTHON, "-c", bomb]), "bounded");
     assert_eq!(inside(&home, &["/bin/echo", "on"]), "on");
@@ -292,7 +293,7 @@ print('unbounded')
 #[test]
 fn a_full_disk_is_the_sandboxs_own_trouble() {
     let home = Home::new();
-    let fill = "dd if=/dev/zero of=/workspace/big bs=1M count=4096 2>&1 | grep -c 'No space'; rm /workspace/big; echo x > y && cat y";
+    let fill = "dd if=/dev/zero of=/home/agent/big bs=1M count=4096 2>&1 | grep -c 'No space'; rm /home/agent/big; echo x > y && cat y";
     assert_eq!(inside(&home, &[SHELL, "-c", fill]), "1\nx");
 }
 
