@@ -10,9 +10,10 @@ mod instance;
 mod launcher;
 mod memory;
 mod pool;
+mod processes;
 mod registry;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,6 +40,8 @@ const EVENTS: usize = 1_024;
 const LINKS: usize = INSTANCES_MAX;
 /// How long the end of everything may take.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// When it looks again for what was just being started.
+const STOP_AGAIN: Duration = Duration::from_millis(10);
 
 /// Why this machine cannot run sandboxes.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,14 @@ pub enum StartError {
     /// The thread that starts processes could not be made.
     #[error("start a thread")]
     Thread(#[source] std::io::Error),
+    /// A template asks for what this machine cannot give or bound.
+    #[error("template {template}: {rule}")]
+    Template {
+        /// Which.
+        template: sandgate_types::TemplateName,
+        /// What it would have to be.
+        rule: String,
+    },
     /// A first sandbox could not be made.
     #[error(
         "this machine cannot isolate a sandbox: {0}; Sandgate needs Linux 5.12 with user namespaces for this user \
@@ -61,6 +72,8 @@ pub enum StartError {
 /// The backend of one machine.
 #[derive(Debug)]
 pub struct LocalBackend {
+    /// For tasks that outlive whoever asked for their work.
+    me: Weak<Self>,
     config: LocalConfig,
     launcher: Arc<Launcher>,
     registry: Registry,
@@ -78,7 +91,9 @@ impl LocalBackend {
     /// [`StartError`], which says what to enable.
     pub async fn start(config: LocalConfig, shutdown: Shutdown) -> Result<Arc<Self>, StartError> {
         let launcher = Arc::new(Launcher::start(&config)?);
-        let backend = Arc::new(Self {
+        launcher.check(&config.templates)?;
+        let backend = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             registry: Registry::default(),
             config,
             launcher,
@@ -100,6 +115,10 @@ impl LocalBackend {
         let pool = Arc::clone(&backend);
         shutdown.spawn("pool", async move { pool.keep_filled().await });
         Ok(backend)
+    }
+
+    fn me(&self) -> Result<Arc<Self>, BackendError> {
+        self.me.upgrade().ok_or(BackendError::Unavailable)
     }
 
     /// The gate's ends of all instances' links: those that exist, and those to come. The latest subscriber gets
@@ -198,12 +217,23 @@ impl Backend for LocalBackend {
     }
 
     async fn stop(&self) {
-        let all = self.registry.close();
         let ends = async {
-            for instance in all {
-                if let Err(error) = self.end(&instance).await {
-                    tracing::warn!(%error, %instance, "an instance is left to the kernel");
+            loop {
+                let all = self.registry.close();
+                if all.is_empty() {
+                    return;
                 }
+                // All at once; one that is still starting is met again.
+                let begun: Vec<_> = all
+                    .iter()
+                    .map(|instance| self.begin_end(instance))
+                    .collect();
+                for (instance, answer) in all.iter().zip(begun.into_iter().flatten()) {
+                    if let Ok(Err(error)) = answer.await {
+                        tracing::debug!(%error, %instance, "an instance has not ended yet");
+                    }
+                }
+                tokio::time::sleep(STOP_AGAIN).await;
             }
         };
         if tokio::time::timeout(STOP_LIMIT, ends).await.is_err() {

@@ -19,3 +19,5 @@ mod filter;
 mod limits;
 mod mounts;
 mod network;
+mod signals;
+mod spec;

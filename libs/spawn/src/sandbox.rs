@@ -26,31 +26,13 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, WaitIdStatus, getpid};
 
 use crate::filter::Filter;
-use crate::{capability, limits, mounts, network};
+pub use crate::spec::Spec;
+use crate::{capability, limits, mounts, network, signals};
 
 /// The uid and gid inside.
 const INSIDE: u32 = 1000;
 /// The socket to the keeper, before and after.
 const SOCKET: libc::c_int = 3;
-
-/// What a sandbox may use. Bytes and counts; each is enforced by the kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spec {
-    /// Bytes of `/workspace`.
-    pub workspace: u64,
-    /// Bytes of `/home/agent`.
-    pub home: u64,
-    /// Bytes of `/tmp`.
-    pub temporary: u64,
-    /// Bytes of `/dev/shm`.
-    pub shared_memory: u64,
-    /// Processes and threads at a time.
-    pub processes: u64,
-    /// Descriptors of one process.
-    pub descriptors: u64,
-    /// Bytes of address space of one process, where nothing better bounds memory.
-    pub address_space: Option<u64>,
-}
 
 /// Why a sandbox could not be made: a step, and what the kernel said.
 #[derive(Debug, thiserror::Error)]
@@ -60,59 +42,6 @@ pub struct SpawnError {
     pub what: &'static str,
     /// What the kernel said.
     pub source: io::Error,
-}
-
-impl Spec {
-    /// The specification as arguments of a command line.
-    pub fn to_arguments(&self) -> Vec<OsString> {
-        let Self {
-            workspace,
-            home,
-            temporary,
-            shared_memory,
-            processes,
-            descriptors,
-            address_space,
-        } = self;
-        [
-            workspace,
-            home,
-            temporary,
-            shared_memory,
-            processes,
-            descriptors,
-            &address_space.unwrap_or(0),
-        ]
-        .into_iter()
-        .map(|number| OsString::from(number.to_string()))
-        .collect()
-    }
-
-    /// Reads what [`Self::to_arguments`] wrote; `None` for anything else.
-    pub fn from_arguments(arguments: &[OsString]) -> Option<Self> {
-        let numbers: Vec<u64> = arguments
-            .iter()
-            .map(|word| word.to_str()?.parse().ok())
-            .collect::<Option<_>>()?;
-        let [
-            workspace,
-            home,
-            temporary,
-            shared_memory,
-            processes,
-            descriptors,
-            address_space,
-        ] = <[u64; 7]>::try_from(numbers).ok()?;
-        Some(Self {
-            workspace,
-            home,
-            temporary,
-            shared_memory,
-            processes,
-            descriptors,
-            address_space: (address_space > 0).then_some(address_space),
-        })
-    }
 }
 
 /// Makes the sandbox, with `argv` as its first process, executed from this process's own binary. Descriptor 3
@@ -130,7 +59,8 @@ pub fn become_first_process(spec: &Spec, argv: &[OsString]) -> Result<u8, SpawnE
     };
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(errno("hide from ptrace"))?;
-    let filter = Filter::compile().map_err(failed("compile the filter"))?;
+    let filter =
+        Filter::compile(spec.address_space.is_some()).map_err(failed("compile the filter"))?;
     let binary = open(
         "/proc/self/exe",
         OFlags::PATH | OFlags::CLOEXEC,
@@ -191,7 +121,8 @@ fn namespaces() -> Result<(), SpawnError> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(|error| failed("hide from ptrace")(error.into()))?;
     rustix::system::sethostname(b"sandbox")
-        .map_err(|error| failed("set the host name")(error.into()))
+        .and_then(|()| rustix::system::setdomainname(b"(none)"))
+        .map_err(|error| failed("set the host's names")(error.into()))
 }
 
 /// What the child does; returns only when something failed.
@@ -201,6 +132,8 @@ fn first_process(
     binary: BorrowedFd<'_>,
     words: &[CString],
 ) -> SpawnError {
+    // Closed by exec: errors are heard until then, though descriptor 2 leads nowhere by the end of the set-up.
+    let heard = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), SOCKET + 1);
     let prepared = || -> Result<(), SpawnError> {
         let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -212,6 +145,7 @@ fn first_process(
         }
         rustix::process::setsid().map_err(|error| failed("start a session")(error.into()))?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
+        signals::default();
         network::loopback_up().map_err(failed("bring loopback up"))?;
         mounts::enter(spec)?;
         limits::apply(spec).map_err(failed("set limits"))?;
@@ -219,17 +153,19 @@ fn first_process(
         silence().map_err(failed("close the descriptors"))?;
         filter.apply().map_err(failed("apply the filter"))
     };
-    match prepared() {
+    let error = match prepared() {
         Ok(()) => SpawnError {
             what: "execute the runner",
             source: execute(binary, words),
         },
         Err(error) => error,
-    }
+    };
+    // Unheard, the error is still seen: the sandbox ends.
+    let _unheard = heard.map(|heard| rustix::stdio::dup2_stderr(&heard));
+    error
 }
 
-/// The first three descriptors lead nowhere; all but the socket are closed by exec. Errors are still heard,
-/// since descriptor 2 is duplicated aside until then.
+/// The first three descriptors lead nowhere; all but the socket are closed by exec.
 fn silence() -> io::Result<()> {
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -307,32 +243,4 @@ fn code_of(status: &WaitIdStatus) -> u8 {
 /// The binary that a sandbox's first process executes: our own.
 pub fn own_binary() -> io::Result<PathBuf> {
     fs::read_link("/proc/self/exe")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_specification_survives_the_command_line() {
-        let spec = Spec {
-            workspace: 1,
-            home: 2,
-            temporary: 3,
-            shared_memory: 4,
-            processes: 5,
-            descriptors: 6,
-            address_space: None,
-        };
-        assert_eq!(
-            Spec::from_arguments(&spec.to_arguments()),
-            Some(spec.clone())
-        );
-        let bounded = Spec {
-            address_space: Some(7),
-            ..spec
-        };
-        assert_eq!(Spec::from_arguments(&bounded.to_arguments()), Some(bounded));
-        assert_eq!(Spec::from_arguments(&["x".into()]), None);
-    }
 }

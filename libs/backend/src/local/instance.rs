@@ -2,13 +2,12 @@
 
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
-use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::Pid;
 use sandgate_session::control::{self, FromKeeper, ToKeeper};
 use sandgate_session::link::InstanceLink;
 use sandgate_spawn::helper::Helper;
@@ -18,13 +17,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::config::Limits;
-use super::launcher::{Launcher, Slot};
+use super::launcher::Launcher;
 use super::memory::{self, Group, Mechanism};
+use super::processes::{END_LIMIT, Place, Processes, end_child, pid_of};
 
 /// From the first process to a sandbox whose ways out were tried; it takes 30 to 50 ms.
 const READY_LIMIT: Duration = Duration::from_secs(20);
-/// What was killed is gone by then, or the kernel cannot end it.
-const END_LIMIT: Duration = Duration::from_secs(5);
 /// What a sandbox that could not be made says about it.
 const ERRORS_MAX_BYTES: u64 = 4 * 1024;
 
@@ -40,18 +38,6 @@ pub(super) struct Instance {
     memory: Option<u64>,
 }
 
-/// What has to be ended.
-#[derive(Debug)]
-struct Processes {
-    /// The parent of the sandbox's first process.
-    sandbox: Child,
-    keeper: Child,
-    group: Option<Group>,
-    slot: Slot,
-    /// Where the slot goes back to.
-    launcher: Arc<Launcher>,
-}
-
 impl Instance {
     /// Starts both processes and waits until the keeper says that all is well.
     ///
@@ -62,11 +48,6 @@ impl Instance {
         id: InstanceId,
         limits: &Limits,
     ) -> Result<Self, String> {
-        if limits.memory_bound_hard && launcher.memory == Mechanism::Supervisor {
-            let text = "the template wants memory bounded by a control group, and none can be made here: set \
-                        memory_bound_hard to false, or run as root";
-            return Err(text.to_owned());
-        }
         let instance = Self::spawn(launcher, id, limits).await?;
         match tokio::time::timeout(READY_LIMIT, instance.ready()).await {
             Ok(Ok(())) => Ok(instance),
@@ -81,24 +62,21 @@ impl Instance {
         limits: &Limits,
     ) -> Result<Self, String> {
         let in_words = |error: io::Error| error.to_string();
-        let slot = launcher.take_slot().ok_or("no uids are left")?;
         let (ours, theirs) = control::pair().map_err(in_words)?;
+        rustix::io::ioctl_fionbio(&ours, true).map_err(|error| error.to_string())?;
+        let control = watched(ours).map_err(in_words)?;
         let (keeper_end, runner_end) = sandgate_session::packet::pair().map_err(in_words)?;
-        let group = launcher.memory.group(&id, limits).map_err(in_words)?;
         let supervised = launcher.memory == Mechanism::Supervisor;
+        let mut place = Place::take(launcher, &id, limits)?;
         let mut argv = launcher.argv("sandbox");
         argv.extend(limits.spec(supervised).to_arguments());
         argv.extend(launcher.argv("runner"));
-        let entered = group
-            .as_ref()
-            .map(Group::procs)
-            .transpose()
-            .map_err(in_words)?;
+        let group = place.group.as_ref().map(Group::procs).transpose();
         let sandbox = Helper {
             argv,
             descriptors: vec![runner_end],
-            uid: slot.sandbox,
-            group: entered,
+            uid: place.slot.sandbox,
+            group: group.map_err(in_words)?,
             pipe_errors: true,
         };
         let sandbox = launcher.run(sandbox).await.map_err(in_words)?;
@@ -106,29 +84,27 @@ impl Instance {
         let keeper = Helper {
             argv: launcher.argv("keeper"),
             descriptors: vec![theirs, keeper_end],
-            uid: slot.keeper,
+            uid: place.slot.keeper,
             group: None,
             pipe_errors: false,
         };
         let keeper = match launcher.run(keeper).await {
             Ok(keeper) => keeper,
             Err(error) => {
-                end_child(sandbox).await;
-                launcher.give_back(slot);
+                // What cannot be ended keeps its place.
+                place.vacated = end_child(sandbox).await;
                 return Err(error.to_string());
             }
         };
+        place.vacated = false;
         let processes = Processes {
             sandbox,
             keeper,
-            group,
-            slot,
-            launcher: Arc::clone(launcher),
+            place,
         };
-        rustix::io::ioctl_fionbio(&ours, true).map_err(|error| error.to_string())?;
         Ok(Self {
             id,
-            control: watched(ours).map_err(in_words)?,
+            control,
             processes: Mutex::new(Some(processes)),
             gone: watch::Sender::new(false),
             sandbox: pid,
@@ -254,78 +230,10 @@ impl Instance {
     }
 }
 
-impl Processes {
-    /// Ends both; what is left, when something is.
-    async fn end(mut self, sandbox: Pid) -> Option<Self> {
-        // The first process of the sandbox takes everything inside along, and its parent waits for that: once
-        // the parent has ended by itself, nobody is left.
-        for first in memory::children(sandbox) {
-            kill(first);
-        }
-        if let Err(error) = self.keeper.kill() {
-            tracing::debug!(%error, "a keeper was gone already");
-        }
-        let mut ended = wait(&mut self.sandbox, END_LIMIT).await;
-        if !ended {
-            kill(sandbox);
-            ended = wait(&mut self.sandbox, END_LIMIT).await;
-        }
-        ended &= wait(&mut self.keeper, END_LIMIT).await;
-        if let Some(group) = &self.group {
-            ended &= group.remove();
-        }
-        if !ended {
-            return Some(self);
-        }
-        self.launcher.give_back(self.slot);
-        None
-    }
-}
-
-async fn end_child(mut child: Child) {
-    if let Some(pid) = pid_of(&child) {
-        for first in memory::children(pid) {
-            kill(first);
-        }
-        kill(pid);
-    }
-    if !wait(&mut child, END_LIMIT).await {
-        tracing::warn!("a process that was killed is not gone yet");
-    }
-}
-
-/// Whoever is gone needs no killing.
-fn kill(pid: Pid) {
-    if let Err(error) = kill_process(pid, Signal::KILL) {
-        tracing::debug!(%error, "a process was gone already");
-    }
-}
-
-fn pid_of(child: &Child) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(child.id()).ok()?)
-}
-
-/// Waits for a child and consumes it; `false` when it has not ended in time.
-async fn wait(child: &mut Child, limit: Duration) -> bool {
-    if matches!(child.try_wait(), Ok(Some(_))) {
-        return true;
-    }
-    let Some(pid) = pid_of(child) else {
-        return false;
-    };
-    let ended = async {
-        let descriptor = watched(pidfd_open(pid, PidfdFlags::empty())?)?;
-        descriptor.readable().await?.retain_ready();
-        io::Result::Ok(())
-    };
-    let waited = tokio::time::timeout(limit, ended).await;
-    matches!(waited, Ok(Ok(()))) && matches!(child.try_wait(), Ok(Some(_)))
-}
-
 #[expect(
     deprecated,
     reason = "an OwnedFd keeps its descriptor open for as long as it is watched; the replacement is an unsafe function"
 )]
-fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(super) fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(descriptor)
 }

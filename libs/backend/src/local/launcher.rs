@@ -10,10 +10,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit};
 use sandgate_spawn::helper::{Helper, Program};
 use tokio::sync::oneshot;
 
-use super::config::{Limits, LocalConfig};
+use super::config::{Limits, LocalConfig, LocalTemplate};
 use super::memory::Mechanism;
 use super::{INSTANCES_MAX, StartError};
 use crate::Bound;
@@ -92,6 +93,42 @@ impl Launcher {
             }),
             memory: Mechanism::of_this_machine(),
         })
+    }
+
+    /// Refuses templates whose limits cannot be kept here, before anybody relies on them.
+    pub(super) fn check(&self, templates: &[LocalTemplate]) -> Result<(), StartError> {
+        for template in templates {
+            let Limits {
+                memory_bound_hard,
+                processes,
+                descriptors,
+                ..
+            } = template.limits;
+            let refuse = |rule: String| {
+                Err(StartError::Template {
+                    template: template.name.clone(),
+                    rule,
+                })
+            };
+            if memory_bound_hard && self.memory == Mechanism::Supervisor {
+                let rule = "memory_bound must be best, since no control group can be made here; to have one run as \
+                            root, or in a unit with Delegate=memory";
+                return refuse(rule.to_owned());
+            }
+            for (name, wanted, resource) in [
+                ("processes", processes, Resource::Nproc),
+                ("descriptors", descriptors, Resource::Nofile),
+            ] {
+                if let Some(most) = getrlimit(resource).maximum
+                    && u64::from(wanted) > most
+                {
+                    return refuse(format!(
+                        "{name} must be at most {most}, the hard limit here"
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The command line of a role of sandboxd.

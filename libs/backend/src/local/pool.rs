@@ -1,4 +1,6 @@
 //! Starts and ends instances, and keeps the pools filled.
+//!
+//! A start or an end runs to its end in a task of its own: whoever asked for it may go away in the middle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,24 +8,70 @@ use std::time::Duration;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sandgate_types::InstanceId;
+use tokio::sync::oneshot;
 
 use super::LocalBackend;
 use super::config::LocalTemplate;
 use super::instance::Instance;
-use super::registry::Role;
+use super::registry::{Found, Role};
 use crate::{BackendError, InstanceEvent};
 
 /// After a start failed, the pool waits this long; claims try by themselves.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How long what is left of a lost instance is let alone before it is ended again.
+const AFTER_STUCK: Duration = Duration::from_secs(1);
+
+/// The answer to what runs by itself.
+pub(super) type Answer<T> = oneshot::Receiver<Result<T, BackendError>>;
 
 impl LocalBackend {
-    /// Starts an instance and waits until it is ready. What fails leaves nothing.
+    /// Starts an instance and waits until it is ready. What fails leaves nothing; what nobody waits for any more
+    /// is listed.
     pub(super) async fn launch(
         &self,
         template: &LocalTemplate,
         role: Role,
     ) -> Result<InstanceId, BackendError> {
+        let (me, template) = (self.me()?, template.clone());
+        let answer = self.run(
+            "launch",
+            async move { me.launch_here(&template, role).await },
+        );
+        answer.await.map_err(|_| BackendError::Unavailable)?
+    }
+
+    /// Destroys an instance and takes it off the list once nothing is left.
+    pub(super) async fn end(&self, id: &InstanceId) -> Result<(), BackendError> {
+        let answer = self.begin_end(id)?;
+        answer.await.map_err(|_| BackendError::Unavailable)?
+    }
+
+    /// [`Self::end`], for who does not wait at once.
+    pub(super) fn begin_end(&self, id: &InstanceId) -> Result<Answer<()>, BackendError> {
+        let (me, id) = (self.me()?, id.clone());
+        Ok(self.run("end", async move { me.end_here(&id).await }))
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, BackendError>> + Send + 'static,
+    ) -> Answer<T> {
+        let (tell, answer) = oneshot::channel();
+        self.shutdown.spawn(name, async move {
+            // Whoever asked may be gone; the work counts all the same.
+            drop(tell.send(work.await));
+        });
+        answer
+    }
+
+    async fn launch_here(
+        self: Arc<Self>,
+        template: &LocalTemplate,
+        role: Role,
+    ) -> Result<InstanceId, BackendError> {
         let id = InstanceId::random(&mut StdRng::from_os_rng());
+        let is_spare = matches!(role, Role::Spare);
         self.registry.enter(&id, &template.name, role)?;
         let started = Instance::start(&self.launcher, id.clone(), &template.limits).await;
         let instance = match started {
@@ -33,25 +81,29 @@ impl LocalBackend {
                 return Err(BackendError::Launch(message));
             }
         };
-        if !self.registry.set_ready(Arc::clone(&instance)) {
-            instance.end().await;
+        let wanted = self.registry.set_ready(Arc::clone(&instance));
+        self.follow(Arc::clone(&instance));
+        if !wanted {
+            self.end_here(&id).await?;
             return Err(BackendError::Unavailable);
         }
         self.link(&instance);
-        self.follow(instance);
-        // Nobody may be watching.
-        drop(self.events.send(InstanceEvent::Spare {
-            instance: id.clone(),
-        }));
+        if is_spare {
+            // Nobody may be watching.
+            drop(self.events.send(InstanceEvent::Spare {
+                instance: id.clone(),
+            }));
+        }
         Ok(id)
     }
 
-    /// Destroys an instance and takes it off the list once nothing is left.
-    pub(super) async fn end(&self, id: &InstanceId) -> Result<(), BackendError> {
-        if let Some(instance) = self.registry.find(id)
-            && !instance.end().await
-        {
-            return Err(BackendError::Stuck);
+    async fn end_here(&self, id: &InstanceId) -> Result<(), BackendError> {
+        match self.registry.doom(id) {
+            Found::Nothing => return Ok(()),
+            // Whoever starts it ends it, once it is there.
+            Found::Starting => return Err(BackendError::Stuck),
+            Found::Ready(instance) if !instance.end().await => return Err(BackendError::Stuck),
+            Found::Ready(_) => {}
         }
         if self.registry.remove(id) {
             drop(self.events.send(InstanceEvent::Ended {
@@ -62,23 +114,27 @@ impl LocalBackend {
         Ok(())
     }
 
-    /// Watches an instance until it ends by itself, or we do.
-    fn follow(&self, instance: Arc<Instance>) {
-        let (registry_events, shutdown) = (self.events.clone(), self.shutdown.clone());
+    /// Watches an instance until it ends by itself, and clears up after it.
+    fn follow(self: &Arc<Self>, instance: Arc<Instance>) {
+        let me = Arc::clone(self);
         self.shutdown.spawn("instance", async move {
             tokio::select! {
-                () = instance.lost() => {
-                    tracing::info!(instance = %instance.id, "an instance ended");
-                    drop(registry_events.send(InstanceEvent::Ended { instance: instance.id.clone() }));
-                }
-                () = shutdown.cancelled() => {}
+                () = instance.lost() => {}
+                () = me.shutdown.cancelled() => return,
             }
+            while let Err(error) = me.end_here(&instance.id).await {
+                tracing::warn!(%error, instance = %instance.id, "a lost instance could not be ended");
+                tokio::select! {
+                    () = tokio::time::sleep(AFTER_STUCK) => {}
+                    () = me.shutdown.cancelled() => return,
+                }
+            }
+            tracing::debug!(instance = %instance.id, "an instance ended");
         });
     }
 
     /// Starts spares, one at a time, for as long as there are too few.
     pub(super) async fn keep_filled(&self) {
-        let mut events = self.events.subscribe();
         loop {
             let lacking = self
                 .config
@@ -100,12 +156,6 @@ impl LocalBackend {
                 () = self.shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
                 () = self.refill.notified() => {}
-                event = events.recv() => if let Ok(InstanceEvent::Ended { instance }) = event {
-                    // One that was lost is ended for good here; whoever claimed it hears by the same event.
-                    if let Err(error) = self.end(&instance).await {
-                        tracing::warn!(%error, %instance, "what is left of an instance could not be ended");
-                    }
-                },
             }
         }
     }

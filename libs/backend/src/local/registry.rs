@@ -30,6 +30,19 @@ struct Entry {
     role: Role,
     /// Absent while it starts.
     instance: Option<Arc<Instance>>,
+    /// It is to be ended, or has ended by itself: nobody gets it any more.
+    doomed: bool,
+}
+
+/// What there is of an instance.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Not a trace.
+    Nothing,
+    /// It is being started.
+    Starting,
+    /// All of it.
+    Ready(Arc<Instance>),
 }
 
 /// All of them.
@@ -61,19 +74,33 @@ impl Registry {
             template: template.clone(),
             role,
             instance: None,
+            doomed: false,
         };
         state.entries.insert(id.clone(), entry);
         Ok(())
     }
 
-    /// Notes that an instance is ready; `false` when it was removed meanwhile.
+    /// Notes that an instance is ready; `false` when nobody wants it any more.
     pub(super) fn set_ready(&self, instance: Arc<Instance>) -> bool {
-        match self.0.lock().entries.get_mut(&instance.id) {
+        let mut state = self.0.lock();
+        let closed = state.closed;
+        match state.entries.get_mut(&instance.id) {
             Some(entry) => {
                 entry.instance = Some(instance);
-                true
+                !closed && !entry.doomed
             }
             None => false,
+        }
+    }
+
+    /// Keeps an instance from being claimed, and answers what there is to end.
+    pub(super) fn doom(&self, id: &InstanceId) -> Found {
+        match self.0.lock().entries.get_mut(id) {
+            Some(entry) => {
+                entry.doomed = true;
+                entry.instance.clone().map_or(Found::Starting, Found::Ready)
+            }
+            None => Found::Nothing,
         }
     }
 
@@ -95,16 +122,13 @@ impl Registry {
         self.0.lock().entries.remove(id).is_some()
     }
 
-    pub(super) fn find(&self, id: &InstanceId) -> Option<Arc<Instance>> {
-        self.0.lock().entries.get(id)?.instance.clone()
-    }
-
     /// Those that are ready.
     pub(super) fn ready(&self) -> Vec<Arc<Instance>> {
         self.0
             .lock()
             .entries
             .values()
+            .filter(|entry| !entry.doomed)
             .filter_map(|entry| entry.instance.clone())
             .collect()
     }
@@ -138,7 +162,7 @@ impl Registry {
         states.collect()
     }
 
-    /// Takes no more instances, and answers those that there are.
+    /// Takes no more instances, and answers those that there are still.
     pub(super) fn close(&self) -> Vec<InstanceId> {
         let mut state = self.0.lock();
         state.closed = true;
@@ -148,6 +172,9 @@ impl Registry {
 
 impl Entry {
     fn is_spare_of(&self, template: &TemplateName) -> bool {
-        matches!(self.role, Role::Spare) && self.template == *template && self.instance.is_some()
+        matches!(self.role, Role::Spare)
+            && self.template == *template
+            && self.instance.is_some()
+            && !self.doomed
     }
 }

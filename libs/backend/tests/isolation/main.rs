@@ -86,6 +86,32 @@ fn is_device(mount: &str) -> bool {
 }
 
 #[test]
+fn a_process_ignores_no_signal_whatever_its_mesh_does() {
+    let world = World::new();
+    let look = ["grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"];
+    let mut arguments = vec!["run", "--conversation", "probe", "--"];
+    arguments.extend(look);
+    let before = ["sh", "-c", "trap '' HUP TERM USR1; exec \"$0\" \"$@\""];
+    let output = world.sandgate(&before, &arguments).output().expect("start");
+    let inside = text(&output.stdout);
+    assert_eq!(inside.lines().count(), 2, "{}", text(&output.stderr));
+    assert!(
+        inside
+            .lines()
+            .all(|line| line.ends_with("\t0000000000000000")),
+        "{inside}"
+    );
+    // The control: what is started from such a shell does ignore them.
+    let mut shell = Command::new("sh");
+    let outside = shell.args(&before[1..]).args(look).output().expect("start");
+    assert!(
+        text(&outside.stdout).contains("4201"),
+        "{}",
+        text(&outside.stdout)
+    );
+}
+
+#[test]
 fn no_file_of_the_machine_is_read_or_written() {
     let world = World::new();
     let secret = world.path().join("secret");
