@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Print a new secret, fit to be a master key
     GenSecret,
     /// List the sandboxes
-    Ls,
+    Ls(LsArgs),
     /// Suspend a conversation's sandbox: sync its files, stop its processes
     Suspend(ConversationArgs),
     /// Delete a conversation's sandbox; its files stay in storage
@@ -72,6 +72,9 @@ pub(crate) struct MeshArgs {
     /// A Postgres to keep rows in [default: SQLite files in the data directory]
     #[arg(long, env = "SANDGATE_DATABASE_URL", value_name = "URL")]
     pub(crate) database_url: Option<String>,
+    /// The role that migrates and owns the tables, where --database-url names one that may not
+    #[arg(long, env = "SANDGATE_DATABASE_OWNER_URL", value_name = "URL")]
+    pub(crate) database_owner_url: Option<String>,
     /// Where to send traces, as OTLP over gRPC [default: nowhere]
     #[arg(long, env = "SANDGATE_OTLP_ENDPOINT", value_name = "URL")]
     pub(crate) otlp_endpoint: Option<String>,
@@ -90,12 +93,14 @@ impl MeshArgs {
             policy,
             templates,
             database_url,
+            database_owner_url,
         } = args.clone();
         Self {
             listen: String::new(),
             policy,
             templates,
             database_url,
+            database_owner_url,
             otlp_endpoint: None,
             log: LOG.to_owned(),
         }
@@ -111,6 +116,9 @@ pub(crate) struct InitArgs {
     /// A Postgres to keep rows in [default: SQLite files in the data directory]
     #[arg(long, env = "SANDGATE_DATABASE_URL", value_name = "URL")]
     pub(crate) database_url: Option<String>,
+    /// The role that migrates and owns the tables, where --database-url names one that may not
+    #[arg(long, env = "SANDGATE_DATABASE_OWNER_URL", value_name = "URL")]
+    pub(crate) database_owner_url: Option<String>,
 }
 
 /// What to run where.
@@ -145,8 +153,8 @@ pub(crate) struct RunArgs {
     pub(crate) command: Vec<String>,
 }
 
-/// The mesh that `run` starts for itself where none is running.
-#[derive(Debug, Args, Clone, Default)]
+/// The mesh that a command starts for itself where none is running.
+#[derive(Debug, Args, Clone)]
 pub(crate) struct RunMeshArgs {
     /// The gate's policy: which upstreams sandboxes may call [default: none]
     #[arg(long, env = "SANDGATE_POLICY", value_name = "FILE")]
@@ -157,6 +165,17 @@ pub(crate) struct RunMeshArgs {
     /// A Postgres to keep rows in [default: SQLite files in the data directory]
     #[arg(long, env = "SANDGATE_DATABASE_URL", value_name = "URL")]
     pub(crate) database_url: Option<String>,
+    /// The role that migrates and owns the tables, where --database-url names one that may not
+    #[arg(long, env = "SANDGATE_DATABASE_OWNER_URL", value_name = "URL")]
+    pub(crate) database_owner_url: Option<String>,
+}
+
+/// Nothing but where to look.
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// The mesh, where none is running.
+    #[command(flatten)]
+    pub(crate) mesh: RunMeshArgs,
 }
 
 /// Which conversation.
@@ -164,6 +183,9 @@ pub(crate) struct RunMeshArgs {
 pub(crate) struct ConversationArgs {
     /// The conversation
     pub(crate) conversation: String,
+    /// The mesh, where none is running.
+    #[command(flatten)]
+    pub(crate) mesh: RunMeshArgs,
 }
 
 /// Which files.
@@ -173,6 +195,9 @@ pub(crate) struct FilesArgs {
     pub(crate) conversation: String,
     /// A file to print; without it all are listed
     pub(crate) path: Option<String>,
+    /// The mesh, where none is running.
+    #[command(flatten)]
+    pub(crate) mesh: RunMeshArgs,
 }
 
 /// The arguments of a service, which parses them itself.

@@ -37,6 +37,12 @@ pub(crate) struct Lock {
     _file: File,
 }
 
+/// A client's part in a mesh; an owner that ends by itself waits until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    _file: File,
+}
+
 /// How to reach the mesh that owns a data directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,7 +134,10 @@ impl DataDir {
                 file.set_len(0).context("clear the lock file")?;
                 file.rewind().context("rewind the lock file")?;
                 write!(file, "{}", std::process::id()).context("write the lock file")?;
-                Ok(Claim::Ours(Lock { _file: file }))
+                let lock = Lock { _file: file };
+                // A mesh that crashed could not take back what it said.
+                self.retract(&lock)?;
+                Ok(Claim::Ours(lock))
             }
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut text = String::new();
@@ -162,6 +171,32 @@ impl DataDir {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("open {}", path.display())),
+        }
+    }
+
+    /// Takes a part in the mesh; nothing when it is ending.
+    pub(crate) fn share(&self) -> anyhow::Result<Option<Share>> {
+        self.lock_clients(FlockOperation::NonBlockingLockShared)
+    }
+
+    /// Takes the part of every client: nothing while one is left. No other comes until it is dropped.
+    pub(crate) fn share_of_all(&self, _lock: &Lock) -> anyhow::Result<Option<Share>> {
+        self.lock_clients(FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn lock_clients(&self, operation: FlockOperation) -> anyhow::Result<Option<Share>> {
+        let path = self.path.join("clients");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("open {}", path.display()))?;
+        match flock(&file, operation) {
+            Ok(()) => Ok(Some(Share { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),
         }
     }
 
@@ -277,82 +312,4 @@ fn fingerprint(path: &Path) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open(folder: &Path) -> anyhow::Result<DataDir> {
-        DataDir::open(&folder.join("data"), &folder.join("config"), None)
-    }
-
-    #[test]
-    fn a_second_claim_is_told_who_holds_the_first() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let data = open(folder.path()).expect("a data directory");
-        let Claim::Ours(_lock) = data.claim().expect("claim") else {
-            panic!("nobody holds it")
-        };
-        let Claim::Held { pid } = data.claim().expect("claim again") else {
-            panic!("it is held")
-        };
-        assert_eq!(pid, Some(std::process::id()));
-    }
-
-    #[test]
-    fn a_directory_of_a_newer_version_is_refused_untouched() {
-        let folder = tempfile::tempdir().expect("a folder");
-        open(folder.path()).expect("a data directory");
-        fs::write(folder.path().join("data/version"), "999\n").expect("write");
-        let error = open(folder.path()).expect_err("newer").to_string();
-        assert!(
-            error.contains("layout 999") && error.contains("upgrade"),
-            "{error}"
-        );
-        assert_eq!(
-            fs::read_to_string(folder.path().join("data/version")).expect("read"),
-            "999\n"
-        );
-    }
-
-    #[test]
-    fn a_directory_with_something_else_in_it_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(folder.path().join("data"))
-            .expect("make");
-        fs::write(folder.path().join("data/thesis.tex"), "…").expect("write");
-        assert!(
-            open(folder.path())
-                .expect_err("foreign")
-                .to_string()
-                .contains("--data-dir")
-        );
-    }
-
-    #[test]
-    fn a_directory_that_others_may_read_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::create_dir(folder.path().join("data")).expect("make");
-        fs::set_permissions(
-            folder.path().join("data"),
-            fs::Permissions::from_mode(0o755),
-        )
-        .expect("chmod");
-        assert!(
-            open(folder.path())
-                .expect_err("readable")
-                .to_string()
-                .contains("chmod 700")
-        );
-    }
-
-    #[test]
-    fn sockets_of_a_deep_directory_lie_where_their_paths_are_short() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let deep = folder.path().join("x".repeat(100));
-        let runtime = folder.path().join("runtime");
-        let data = DataDir::open(&deep, &folder.path().join("config"), Some(&runtime))
-            .expect("a data directory");
-        assert!(data.client_socket().starts_with(&runtime));
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use sandgate_db::DatabaseUrl;
 use sandgate_token::{InitConfig, Initialized};
 use sandgate_types::{Clock as _, SystemClock};
@@ -22,11 +22,21 @@ pub(crate) struct Databases {
 }
 
 /// One Postgres with a schema for each service, or a SQLite file for each.
-pub(crate) fn databases(data: &DataDir, url: Option<&str>) -> anyhow::Result<Databases> {
+pub(crate) fn databases(
+    data: &DataDir,
+    url: Option<&str>,
+    owner: Option<&str>,
+) -> anyhow::Result<Databases> {
     match url {
         Some(url) => {
-            let parsed = DatabaseUrl::parse(&SecretString::from(url.to_owned()))
+            let mut parsed = DatabaseUrl::parse(&SecretString::from(url.to_owned()))
                 .context("read --database-url")?;
+            if let Some(owner) = owner {
+                let owner = DatabaseUrl::parse(&SecretString::from(owner.to_owned()));
+                parsed = owner
+                    .and_then(|owner| parsed.migrated_by(owner))
+                    .context("read --database-owner-url")?;
+            }
             Ok(Databases {
                 token: parsed.clone(),
                 orchestrator: parsed.clone(),
@@ -34,6 +44,10 @@ pub(crate) fn databases(data: &DataDir, url: Option<&str>) -> anyhow::Result<Dat
             })
         }
         None => {
+            ensure!(
+                owner.is_none(),
+                "--database-owner-url needs --database-url beside it"
+            );
             let file = |name: &str| DatabaseUrl::sqlite(data.path().join(name));
             Ok(Databases {
                 token: file("token.db"),
@@ -48,13 +62,12 @@ pub(crate) fn databases(data: &DataDir, url: Option<&str>) -> anyhow::Result<Dat
 pub(crate) async fn init(
     data: &DataDir,
     _lock: &Lock,
-    url: Option<&str>,
+    databases: &Databases,
     certificates: Option<&Path>,
 ) -> anyhow::Result<Initialized> {
-    let databases = databases(data, url)?;
     let clock = SystemClock;
     let config = InitConfig {
-        database: databases.token,
+        database: databases.token.clone(),
         master_key_file: data.master_key().to_owned(),
         api_key_file: data.api_key(),
         certificates: certificates.map(Path::to_owned),
@@ -77,13 +90,12 @@ pub(crate) async fn command(data: &DataDir, args: &InitArgs) -> anyhow::Result<E
         Claim::Ours(lock) => lock,
         Claim::Held { pid } => bail!("{} is in use{}", data.path().display(), held_by(pid)),
     };
-    let done = init(
+    let databases = databases(
         data,
-        &lock,
         args.database_url.as_deref(),
-        args.certificates.as_deref(),
-    )
-    .await?;
+        args.database_owner_url.as_deref(),
+    )?;
+    let done = init(data, &lock, &databases, args.certificates.as_deref()).await?;
     match done {
         Initialized::Begun => {
             line(&format!(

@@ -4,8 +4,10 @@ mod args;
 mod client;
 mod command;
 mod config;
+mod conversation;
 mod data_dir;
 mod failure;
+mod follow;
 mod init;
 mod mesh;
 mod report;
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
         | Command::Up(_)
         | Command::Init(_)
         | Command::GenSecret
-        | Command::Ls
+        | Command::Ls(_)
         | Command::Suspend(_)
         | Command::Rm(_)
         | Command::Files(_)) => command::run(data_dir, own),

@@ -24,7 +24,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::args::MeshArgs;
 use crate::data_dir::{DataDir, Lock, Published};
-use crate::init::databases;
+use crate::init::{databases, init};
 
 /// From the first service to a gate that serves; it takes a fraction of a second.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -59,7 +59,7 @@ impl Mesh {
         args: &MeshArgs,
         listens: bool,
     ) -> anyhow::Result<Self> {
-        // Bound first: a wrong address fails before anything is started.
+        // Bound first: a wrong address fails before anything is made or started.
         let socket = data.client_socket();
         let mut client = vec![gate::Bound::unix(&socket)?];
         let mut address: Option<SocketAddr> = None;
@@ -74,7 +74,12 @@ impl Mesh {
             address = bound.local_addr();
             client.push(bound);
         }
-        let databases = databases(data, args.database_url.as_deref())?;
+        let databases = databases(
+            data,
+            args.database_url.as_deref(),
+            args.database_owner_url.as_deref(),
+        )?;
+        init(data, lock, &databases, None).await?;
         let mut orchestrator_config = orchestrator::Config::new(databases.orchestrator);
         if let Some(file) = &args.templates {
             orchestrator_config.templates = orchestrator::Templates::load(file)?;

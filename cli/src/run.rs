@@ -9,21 +9,19 @@ use rand::rngs::StdRng;
 use sandgate_api::orchestrator::v1 as orchestrator;
 use sandgate_api::sandbox::v1 as sandbox;
 use sandgate_types::LinkId;
-use tokio::io::AsyncReadExt as _;
-use tonic::{Request, Status};
+use tonic::Status;
 
 use crate::args::RunArgs;
 use crate::client::Client;
 use crate::failure::explain;
+use crate::follow::{follow, inside};
 use crate::report::Report;
+use crate::signals::Signals;
 
 /// What a shell answers for a command that it cannot start.
 const EXIT_NOT_STARTED: u8 = 127;
 /// What a shell adds to the number of the signal that ended a command.
 const EXIT_SIGNAL_BASE: i32 = 128;
-/// One message of standard input; a tenth of a message's limit, so that none is refused for its size.
-const STDIN_PIECE_BYTES: usize = 256 * 1024;
-const SANDBOX_ID: &str = "x-sandbox-id";
 
 /// Runs the command and answers its exit code.
 pub(crate) async fn run(
@@ -41,7 +39,12 @@ pub(crate) async fn run(
         .iter()
         .map(|pair| split_pair(pair))
         .collect::<anyhow::Result<_>>()?;
-    let created = match create(client, args).await {
+    let mut signals = Signals::take()?;
+    let created = tokio::select! {
+        created = create(client, args) => created,
+        number = signals.next() => return Ok(interrupted(number)),
+    };
+    let created = match created {
         Ok(created) => created,
         Err(status) => return Ok(report.failure(&explain(&status))),
     };
@@ -62,7 +65,7 @@ pub(crate) async fn run(
     } else {
         None
     };
-    let ended = follow(client, &found.sandbox_id, request).await;
+    let ended = follow(client, &found.sandbox_id, request, &mut signals).await;
     drop(raw);
     let ended = match ended {
         Ok(ended) => ended,
@@ -141,96 +144,6 @@ async fn create(
     })
 }
 
-/// Addresses a call to a sandbox itself.
-fn inside<T>(sandbox_id: &str, message: T) -> anyhow::Result<Request<T>> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert(
-        SANDBOX_ID,
-        sandbox_id
-            .parse()
-            .context("the mesh answered a strange sandbox id")?,
-    );
-    Ok(request)
-}
-
-/// Starts the process, passes its output on as it comes and our input to it, and answers how it ended.
-async fn follow(
-    client: &Client,
-    sandbox_id: &str,
-    request: sandbox::RunProcessRequest,
-) -> Result<sandbox::ProcessEnded, Status> {
-    let broken = |error: anyhow::Error| Status::internal(error.to_string());
-    let mut events = client
-        .processes()
-        .run_process(inside(sandbox_id, request).map_err(broken)?)
-        .await?
-        .into_inner();
-    let mut process_id: Option<String> = None;
-    let (input_sender, mut input) = tokio::sync::mpsc::channel::<Vec<u8>>(2);
-    read_stdin(input_sender);
-    let mut input_open = true;
-    loop {
-        tokio::select! {
-            event = events.message() => match event?.and_then(|message| message.event).and_then(|event| event.event) {
-                Some(sandbox::process_event::Event::Started(started)) => process_id = Some(started.process_id),
-                Some(sandbox::process_event::Event::Stdout(output)) => pass_on(std::io::stdout().lock(), &output.data)?,
-                Some(sandbox::process_event::Event::Stderr(output)) => pass_on(std::io::stderr().lock(), &output.data)?,
-                Some(sandbox::process_event::Event::Ended(ended)) => return Ok(ended),
-                None => return Err(Status::unavailable("the connection ended before the command did")),
-            },
-            piece = input.recv(), if input_open && process_id.is_some() => {
-                input_open = piece.is_some();
-                let close = piece.is_none();
-                let request = sandbox::WriteStdinRequest {
-                    process_id: process_id.clone().unwrap_or_default(),
-                    data: piece.unwrap_or_default(),
-                    close,
-                };
-                // A command that has closed its input, or ended, does not want it; its end follows.
-                if client.processes().write_stdin(inside(sandbox_id, request).map_err(broken)?).await.is_err() {
-                    input_open = false;
-                }
-            }
-            interrupt = tokio::signal::ctrl_c(), if process_id.is_some() => {
-                interrupt.map_err(|error| Status::internal(error.to_string()))?;
-                let request = sandbox::SignalProcessRequest {
-                    process_id: process_id.clone().unwrap_or_default(),
-                    signal: 2,
-                    group: true,
-                };
-                client.processes().signal_process(inside(sandbox_id, request).map_err(broken)?).await?;
-            }
-        }
-    }
-}
-
-/// Reads standard input until it ends, on a thread of tokio's that nothing waits for.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a blocked read of a terminal cannot be joined; it ends with the process"
-)]
-fn read_stdin(sender: tokio::sync::mpsc::Sender<Vec<u8>>) {
-    tokio::spawn(async move {
-        let mut stdin = tokio::io::stdin();
-        let mut piece = vec![0; STDIN_PIECE_BYTES];
-        while let Ok(count) = stdin.read(&mut piece).await {
-            let Some(read) = piece.get(..count).filter(|read| !read.is_empty()) else {
-                return;
-            };
-            if sender.send(read.to_vec()).await.is_err() {
-                return;
-            }
-        }
-    });
-}
-
-/// Writes what a command wrote, as it comes.
-pub(crate) fn pass_on(mut to: impl std::io::Write, data: &[u8]) -> Result<(), Status> {
-    to.write_all(data)
-        .and_then(|()| to.flush())
-        .map_err(|error| Status::cancelled(format!("write output: {error}")))
-}
-
 fn terminal_size() -> Option<sandbox::PtySize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdin()).ok()?;
     Some(sandbox::PtySize {
@@ -253,6 +166,11 @@ fn exit_code(ended: &sandbox::ProcessEnded) -> ExitCode {
         None => 1,
     };
     ExitCode::from(u8::try_from(number).unwrap_or(1))
+}
+
+/// What a shell answers for a command that a signal ended.
+fn interrupted(number: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(EXIT_SIGNAL_BASE + number).unwrap_or(1))
 }
 
 /// How long something took, as people say it.

@@ -3,6 +3,8 @@
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::report::line;
+
 /// What a shell answers for a command that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
 
@@ -21,11 +23,11 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
-    pub(crate) async fn next(&mut self) {
+    /// Waits for the next one, and says its number.
+    pub(crate) async fn next(&mut self) -> i32 {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _told = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _told = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
         }
     }
 
@@ -33,5 +35,22 @@ impl Signals {
     pub(crate) async fn insist(&mut self) {
         self.next().await;
         std::process::exit(EXIT_INTERRUPTED);
+    }
+}
+
+/// Does something that hears the first signal itself, and ends the process at the second.
+pub(crate) async fn until_told_twice<T>(
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let mut signals = Signals::take()?;
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        _number = signals.next() => {}
+    }
+    line("sandgate: ending; once more Ctrl-C ends at once");
+    tokio::select! {
+        done = work => done,
+        () = signals.insist() => std::future::pending().await,
     }
 }

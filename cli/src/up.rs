@@ -7,7 +7,7 @@ use sandgate_telemetry::{LogFormat, Settings};
 
 use crate::args::MeshArgs;
 use crate::data_dir::{Claim, DataDir};
-use crate::init::{held_by, init};
+use crate::init::held_by;
 use crate::mesh::Mesh;
 use crate::report::{line, print};
 use crate::signals::Signals;
@@ -29,11 +29,10 @@ pub(crate) async fn up(data: &DataDir, args: &MeshArgs) -> anyhow::Result<ExitCo
     })
     .context("set logs and traces up")?;
     let mut signals = Signals::take()?;
-    init(data, &lock, args.database_url.as_deref(), None).await?;
     let mesh = Mesh::start(data, &lock, args, true).await?;
     greet(data, &mesh)?;
     let broken = tokio::select! {
-        () = signals.next() => None,
+        _number = signals.next() => None,
         why = mesh.broken() => Some(why),
     };
     line("sandgate: syncing and suspending what runs; once more Ctrl-C ends at once");

@@ -1,0 +1,171 @@
+//! What can be asked about conversations: which there are, what files they have, and that they end.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use sandgate_api::orchestrator::v1 as orchestrator;
+use sandgate_api::storage::v1 as storage;
+use tonic::Status;
+
+use crate::args::{ConversationArgs, FilesArgs};
+use crate::client::Client;
+use crate::failure::explain;
+use crate::follow::pass_on;
+use crate::report::{line, print, short};
+
+fn told(status: &Status) -> anyhow::Error {
+    anyhow::anyhow!(explain(status))
+}
+
+/// `sandgate ls`.
+pub(crate) async fn ls(client: &Client) -> anyhow::Result<ExitCode> {
+    let mut page_token = String::new();
+    print(&format!(
+        "{:<24} {:<12} {:<10} {}",
+        "CONVERSATION", "PHASE", "SANDBOX", "FILES"
+    ))?;
+    loop {
+        let request = orchestrator::ListSandboxesRequest {
+            page_token,
+            ..Default::default()
+        };
+        let page = client
+            .sandboxes()
+            .list_sandboxes(request)
+            .await
+            .map_err(|status| told(&status))?
+            .into_inner();
+        for sandbox in page.sandboxes {
+            let phase = sandbox
+                .phase()
+                .as_str_name()
+                .trim_start_matches("PHASE_")
+                .to_lowercase();
+            let (id, version) = (
+                short(&sandbox.sandbox_id),
+                short(&sandbox.workspace_version),
+            );
+            print(&format!(
+                "{:<24} {phase:<12} {id:<10} {version}",
+                sandbox.conversation
+            ))?;
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+async fn find(client: &Client, conversation: &str) -> anyhow::Result<orchestrator::Sandbox> {
+    let request = orchestrator::ListSandboxesRequest {
+        conversation: conversation.to_owned(),
+        ..Default::default()
+    };
+    let page = client
+        .sandboxes()
+        .list_sandboxes(request)
+        .await
+        .map_err(|status| told(&status))?
+        .into_inner();
+    page.sandboxes.into_iter().next().with_context(|| {
+        format!("conversation {conversation} has no sandbox; `sandgate ls` lists those that do")
+    })
+}
+
+/// `sandgate suspend`.
+pub(crate) async fn suspend(client: &Client, args: &ConversationArgs) -> anyhow::Result<ExitCode> {
+    let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
+    let request = orchestrator::SuspendSandboxRequest { sandbox_id };
+    let answer = client
+        .sandboxes()
+        .suspend_sandbox(request)
+        .await
+        .map_err(|status| told(&status))?
+        .into_inner();
+    let version = answer
+        .sandbox
+        .map(|sandbox| sandbox.workspace_version)
+        .unwrap_or_default();
+    line(&format!(
+        "sandgate: suspended; files stored as version {}",
+        short(&version)
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `sandgate rm`.
+pub(crate) async fn rm(client: &Client, args: &ConversationArgs) -> anyhow::Result<ExitCode> {
+    let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
+    let request = orchestrator::DeleteSandboxRequest { sandbox_id };
+    let answer = client
+        .sandboxes()
+        .delete_sandbox(request)
+        .await
+        .map_err(|status| told(&status))?
+        .into_inner();
+    let sandbox = answer.sandbox.unwrap_or_default();
+    line(&format!(
+        "sandgate: deleted; its files are still there as version {}",
+        short(&sandbox.workspace_version)
+    ));
+    let not_synced = sandbox
+        .ending
+        .map(|ending| ending.not_synced)
+        .unwrap_or_default();
+    if !not_synced.is_empty() {
+        line(&format!("sandgate: not stored: {not_synced}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `sandgate files`.
+pub(crate) async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<ExitCode> {
+    let workspace = Some(storage::WorkspaceName {
+        tenant: String::new(),
+        user: String::new(),
+        conversation: args.conversation.clone(),
+    });
+    if let Some(path) = &args.path {
+        let path = path.trim_start_matches("/workspace/").as_bytes().to_vec();
+        let request = storage::ReadFileRequest {
+            workspace,
+            path,
+            ..Default::default()
+        };
+        let answer = client
+            .workspaces()
+            .read_file(request)
+            .await
+            .map_err(|status| told(&status))?;
+        let mut pieces = answer.into_inner();
+        while let Some(piece) = pieces.message().await.map_err(|status| told(&status))? {
+            pass_on(std::io::stdout().lock(), &piece.data).map_err(|status| told(&status))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut page_token = String::new();
+    loop {
+        let request = storage::ListFilesRequest {
+            workspace: workspace.clone(),
+            page_token,
+            ..Default::default()
+        };
+        let page = client
+            .workspaces()
+            .list_files(request)
+            .await
+            .map_err(|status| told(&status))?
+            .into_inner();
+        for entry in page.entries {
+            let path = String::from_utf8_lossy(&entry.path)
+                .escape_debug()
+                .to_string();
+            print(&format!("{:>12}  {path}", entry.size))?;
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
