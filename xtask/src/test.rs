@@ -59,8 +59,9 @@ pub(crate) fn run(machine: &Machine, arguments: &[String]) -> anyhow::Result<()>
     };
     stages.run("tests", Kind::Tests, |left| {
         let mut cargo = command::cargo(&machine.repository);
+        // All of them, whatever the first says: a run is long, and one failure rarely comes alone.
         cargo
-            .arg("test")
+            .args(["test", "--no-fail-fast"])
             .args(&selected)
             .env("SANDGATE_BIN_DIR", &prepared.binaries)
             .env("SANDGATE_TEST_PYTHON", &prepared.python)
