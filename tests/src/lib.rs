@@ -6,4 +6,5 @@ pub mod backend;
 pub mod bar;
 pub mod config;
 pub mod mesh;
+pub mod processes;
 pub mod python;

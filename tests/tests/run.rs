@@ -1,6 +1,7 @@
 //! `sandgate run`: one command, one conversation, no set-up.
 
-use std::process::Output;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Output, Stdio};
 
 use sandgate_e2e::mesh::Home;
 
@@ -88,4 +89,113 @@ fn nothing_runs_once_run_has_ended() {
         .filter(|line| line.contains("sleep 1000") || line.contains(&needle))
         .collect();
     assert!(left.is_empty(), "left running: {left:?}");
+}
+
+#[test]
+fn a_command_that_writes_more_than_it_reads_never_waits_for_itself() {
+    let home = Home::new();
+    let mut child = home
+        .sandgate([
+            "run",
+            "-q",
+            "-c",
+            "much",
+            "--",
+            "awk",
+            "{for(i=0;i<20;i++)print}",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start sandgate");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let line = b"a line of thirty-two characters\n";
+    let feeding = std::thread::spawn(move || {
+        for _ in 0..20_000 {
+            stdin.write_all(line).expect("it reads");
+        }
+    });
+    let output = child.wait_with_output().expect("it is ours");
+    feeding.join().expect("all was written");
+    assert_eq!(output.stdout.len(), 20_000 * 20 * line.len());
+}
+
+#[test]
+fn a_mesh_that_run_made_serves_its_last_client_too() {
+    let home = Home::new();
+    let mut first = home
+        .sandgate([
+            "run",
+            "-q",
+            "-c",
+            "one",
+            "--",
+            "/bin/sh",
+            "-c",
+            "echo up; read line",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start sandgate");
+    let mut up = String::new();
+    let mut reader = BufReader::new(first.stdout.take().expect("it is piped"));
+    reader.read_line(&mut up).expect("read");
+    let mut second = home
+        .sandgate([
+            "run",
+            "-q",
+            "-c",
+            "two",
+            "--",
+            "/bin/sh",
+            "-c",
+            "echo up; read line; echo $line > kept; cat kept",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start sandgate");
+    let mut reader = BufReader::new(second.stdout.take().expect("it is piped"));
+    reader.read_line(&mut up).expect("read");
+    assert_eq!(up, "up\nup\n");
+    // The owner's command ends first; the other's has not even begun to write.
+    drop(first.stdin.take());
+    let mut stdin = second.stdin.take().expect("it is piped");
+    stdin.write_all(b"words\n").expect("it reads");
+    drop(stdin);
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).expect("read");
+    assert_eq!(rest, "words\n");
+    assert!(second.wait().expect("it is ours").success());
+    first.wait().expect("it is ours");
+}
+
+#[test]
+fn a_signal_reaches_the_command_and_the_files_are_stored() {
+    let home = Home::new();
+    let mut child = home
+        .sandgate([
+            "run",
+            "-c",
+            "told",
+            "--",
+            "/bin/sh",
+            "-c",
+            "echo kept > file; echo up; sleep 600",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start sandgate");
+    let mut up = String::new();
+    let mut reader = BufReader::new(child.stdout.take().expect("it is piped"));
+    reader.read_line(&mut up).expect("read");
+    let told = std::process::Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
+    assert!(told.expect("start kill").success());
+    let output = child.wait_with_output().expect("it is ours");
+    assert_eq!(output.status.code(), Some(128 + 15), "{}", stderr(&output));
+    assert_eq!(stdout(&home.run("told", &["cat", "file"])), "kept\n");
 }

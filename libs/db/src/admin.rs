@@ -1,6 +1,6 @@
 //! Making databases and roles on a Postgres server, for tests; no service has these rights.
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::url::Place;
@@ -10,7 +10,6 @@ use crate::{DatabaseUrl, DbError};
 #[derive(Debug)]
 pub struct Admin {
     pool: PgPool,
-    options: PgConnectOptions,
 }
 
 impl Admin {
@@ -26,21 +25,19 @@ impl Admin {
         let Place::Postgres(options) = url.place else {
             return Err(failed("it is not a Postgres".to_owned()));
         };
-        let options = *options;
         let pool = PgPoolOptions::new()
             .max_connections(1)
-            .connect_with(options.clone())
+            .connect_with(*options)
             .await
             .map_err(DbError::of_row)?;
-        Ok(Self { pool, options })
+        Ok(Self { pool })
     }
 
-    /// Makes the database `name`, and a role of that name which may log in and nothing else. Answers with the
-    /// database as that role sees it, and as its owner does.
+    /// Makes the database `name`, and a role that may log in with that name and password and nothing else.
     ///
     /// # Errors
     /// See [`DbError`]. `name` must be letters and digits.
-    pub async fn create(&self, name: &str) -> Result<(DatabaseUrl, DatabaseUrl), DbError> {
+    pub async fn create(&self, name: &str) -> Result<(), DbError> {
         if !name.chars().all(|letter| letter.is_ascii_alphanumeric()) {
             return Err(DbError::of_row(sqlx::Error::InvalidArgument(
                 "a name of letters and digits".to_owned(),
@@ -55,8 +52,6 @@ impl Admin {
                 .await
                 .map_err(DbError::of_row)?;
         }
-        let owner = self.options.clone().database(name);
-        let user = owner.clone().username(name).password(name);
-        Ok((DatabaseUrl::postgres(user), DatabaseUrl::postgres(owner)))
+        Ok(())
     }
 }

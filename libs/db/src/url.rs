@@ -37,7 +37,7 @@ impl DatabaseUrl {
         }
     }
 
-    pub(crate) fn postgres(options: PgConnectOptions) -> Self {
+    fn postgres(options: PgConnectOptions) -> Self {
         Self {
             place: Place::Postgres(Box::new(options)),
             owner: None,
@@ -72,10 +72,7 @@ impl DatabaseUrl {
             Some(_) if here => options,
             Some(_) => return Err(refuse(TLS_RULE)),
         };
-        Ok(Self {
-            place: Place::Postgres(Box::new(options)),
-            owner: None,
-        })
+        Ok(Self::postgres(options))
     }
 
     /// The same database, migrated by the role of `owner`: so the role of the service owns no table.

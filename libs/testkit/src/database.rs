@@ -32,13 +32,22 @@ pub async fn sqlite(migrations: &Migrations) -> Fresh {
     }
 }
 
-/// A fresh Postgres database, whose schema belongs to another role than the one that uses it, as in production.
-/// `None` where the test run has no Postgres; that is told loudly, and in CI it is a failure.
+/// The URLs of a fresh Postgres database, for programs that are told them.
+#[derive(Debug, Clone)]
+pub struct PostgresUrls {
+    /// As the role of the services.
+    pub user: String,
+    /// As the role that migrates.
+    pub owner: String,
+}
+
+/// A fresh Postgres database and a role that may use it and nothing else. `None` where the test run has no
+/// Postgres; that is told loudly, and in CI it is a failure.
 #[expect(
     clippy::print_stdout,
     reason = "a skip is told to whoever reads the output of the tests"
 )]
-pub async fn postgres(migrations: &Migrations) -> Option<Fresh> {
+pub async fn postgres_urls() -> Option<PostgresUrls> {
     let Some(server) = config::postgres() else {
         assert!(
             !config::is_ci(),
@@ -47,16 +56,30 @@ pub async fn postgres(migrations: &Migrations) -> Option<Fresh> {
         println!("SKIPPED on Postgres: SANDGATE_TEST_POSTGRES is not set (run `cargo xtask test`)");
         return None;
     };
+    let (admin, place) = server
+        .strip_prefix("postgres://")
+        .and_then(|rest| rest.split_once('@'))
+        .and_then(|(admin, rest)| Some((admin, rest.split_once('/')?.0)))
+        .expect("postgres://<role>@<host>:<port>/<database>");
     let name = format!("t{:032x}", rand::rng().random::<u128>());
-    let with_tls = if server.contains('?') {
-        server
-    } else {
-        format!("{server}?sslmode=disable")
-    };
-    let admin = Admin::connect(&with_tls)
+    Admin::connect(&format!("{server}?sslmode=disable"))
         .await
-        .expect("the Postgres of the test run");
-    let (user, owner) = admin.create(&name).await.expect("a database and its role");
+        .expect("the Postgres of the test run")
+        .create(&name)
+        .await
+        .expect("a database and its role");
+    Some(PostgresUrls {
+        user: format!("postgres://{name}:{name}@{place}/{name}?sslmode=disable"),
+        owner: format!("postgres://{admin}@{place}/{name}?sslmode=disable"),
+    })
+}
+
+/// A fresh Postgres database, whose schema belongs to another role than the one that uses it, as in production;
+/// `None` as [`postgres_urls`] has it.
+pub async fn postgres(migrations: &Migrations) -> Option<Fresh> {
+    let urls = postgres_urls().await?;
+    let [user, owner]: [DatabaseUrl; 2] =
+        [urls.user, urls.owner].map(|url| url.parse().expect("a URL of Postgres"));
     let url = user.migrated_by(owner).expect("both are Postgres");
     let database = migrated(&url, migrations).await;
     Some(Fresh {

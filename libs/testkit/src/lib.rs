@@ -8,5 +8,5 @@ mod database;
 mod events;
 
 pub use clock::TestClock;
-pub use database::{Fresh, each_database, postgres, sqlite};
+pub use database::{Fresh, PostgresUrls, each_database, postgres, postgres_urls, sqlite};
 pub use events::Events;
