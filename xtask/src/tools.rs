@@ -15,6 +15,7 @@ use crate::machine::Machine;
 const BUF: &str = "1.75.0";
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_MACHETE: &str = "0.9.2";
+const GOOGLEAPIS: &str = "1.76.0";
 const GRPCIO: &str = "1.85.1";
 const GRPCURL: &str = "v1.9.4";
 const HELM: &str = "v3.22.0";
@@ -67,7 +68,8 @@ impl<'a> Tools<'a> {
 
     /// A Python that has grpcio and the generator of its stubs.
     pub(crate) fn python(&self) -> anyhow::Result<PathBuf> {
-        let folder = self.installed("python-grpcio", GRPCIO, |folder| {
+        let version = format!("{GRPCIO}-{GOOGLEAPIS}");
+        let folder = self.installed("python-grpcio", &version, |folder| {
             command::run(
                 program("python3", folder).args(["-m", "venv"]).arg(folder),
                 self.left,
@@ -75,6 +77,8 @@ impl<'a> Tools<'a> {
             let packages = [
                 format!("grpcio=={GRPCIO}"),
                 format!("grpcio-tools=={GRPCIO}"),
+                // The messages of `google.rpc`, in which our errors are detailed.
+                format!("googleapis-common-protos=={GOOGLEAPIS}"),
             ];
             let mut pip = program(folder.join("bin/python"), folder);
             pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"])
