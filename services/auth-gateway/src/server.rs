@@ -53,6 +53,8 @@ const TOKENS_MAX: usize = 16_384;
 const JOIN_LIMIT: Duration = Duration::from_secs(5);
 /// Health follows readiness within this.
 const HEALTH_EVERY: Duration = Duration::from_millis(50);
+/// Whoever asks by reflection finds it too.
+const HEALTH: &str = "grpc.health.v1.Health";
 
 /// What the gate is joined by.
 #[derive(Debug)]
@@ -287,7 +289,9 @@ async fn open_routes(reflection: bool) -> Result<(HealthReporter, Routes), Serve
     if reflection {
         let described = || {
             let mut builder = tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(sandgate_api::FILE_DESCRIPTOR_SET);
+                .register_encoded_file_descriptor_set(sandgate_api::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name(HEALTH);
             for service in services_for_clients() {
                 builder = builder.with_service_name(service);
             }
