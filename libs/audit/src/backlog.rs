@@ -3,8 +3,8 @@
 //! One task of a service ships: it takes a batch, sends it, and says how far the collector is. What was
 //! acknowledged is noted in a file beside the segments, and whole segments behind it are removed.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Looks into the folder of a [`crate::Log`].
+    /// Looks into the folder of a [`crate::Log`], and removes what earlier starts left and was acknowledged.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -46,10 +46,37 @@ impl Backlog {
                 vacant.insert(read_number(&note)?);
             }
         }
-        Ok(Self {
+        let backlog = Self {
             folder: folder.to_owned(),
             acknowledged,
-        })
+        };
+        backlog.tidy()?;
+        Ok(backlog)
+    }
+
+    /// Removes what earlier starts left and the collector has, so that starts do not add up.
+    fn tidy(&self) -> io::Result<()> {
+        let mut left = BTreeSet::new();
+        for segment in Segment::list(&self.folder)? {
+            let writer = segment.writer();
+            let acknowledged = self.acknowledged.get(&writer).copied().unwrap_or(0);
+            if segment.is_spent(acknowledged)? {
+                fs::remove_file(&segment.path)?;
+            } else {
+                left.insert(writer);
+            }
+        }
+        for writer in self
+            .acknowledged
+            .keys()
+            .filter(|writer| !left.contains(*writer))
+        {
+            match fs::remove_file(note_of(&self.folder, writer)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// The next records that were not acknowledged, at most `limit`; `None` when there are none. The

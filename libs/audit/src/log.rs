@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -269,15 +269,23 @@ impl Disk {
     }
 }
 
-/// Makes a new segment's file, and its name durable.
+/// Makes a new segment's file, and its name durable. It is locked while it is written, so that nobody takes it
+/// for one of a start that has ended.
 fn create(segment: &Segment) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .append(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&segment.path)?;
-    if let Some(folder) = segment.path.parent() {
-        File::open(folder)?.sync_all()?;
+    loop {
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&segment.path)?;
+        file.lock()?;
+        // Whoever tidies up may have come between the two, and found an empty file of nobody.
+        if file.metadata()?.nlink() == 0 {
+            continue;
+        }
+        if let Some(folder) = segment.path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        return Ok(file);
     }
-    Ok(file)
 }

@@ -4,7 +4,7 @@
 //! it; what lies behind a frame that is not whole is not read either.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -70,6 +70,29 @@ impl Segment {
         }
         segments.sort();
         Ok(segments)
+    }
+
+    /// Whether nobody writes it any more and all that it holds is acknowledged. One that ends in something else
+    /// than a whole record is evidence, and never spent.
+    pub(crate) fn is_spent(&self, acknowledged: i64) -> io::Result<bool> {
+        let file = File::open(&self.path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let length = file.metadata()?.len();
+        let mut reader = BufReader::new(&file);
+        let mut whole = 0;
+        while let Some(record) = next_record(&mut reader)? {
+            if record.sequence > acknowledged {
+                return Ok(false);
+            }
+            let mut frame_of = Vec::new();
+            frame(&record, &mut frame_of);
+            whole += u64::try_from(frame_of.len()).unwrap_or(u64::MAX);
+        }
+        Ok(whole == length)
     }
 
     /// The whole records of the segment behind the number `after`, at most `limit`.

@@ -118,3 +118,53 @@ async fn a_folder_that_is_gone_stops_the_start() {
     let start = AuditEventId::random(&mut StdRng::seed_from_u64(1));
     assert!(Log::open(&file, "token", &start, Arc::new(SystemClock)).is_err());
 }
+
+#[tokio::test]
+async fn what_earlier_starts_left_and_was_acknowledged_is_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = || std::fs::read_dir(folder.path()).expect("a folder").count();
+    let first = open(folder.path(), 1);
+    for number in 0..3 {
+        let receipt = first.append(entry(&number.to_string())).expect("taken");
+        receipt.durable().await.expect("written");
+    }
+    let writer = first.writer().to_owned();
+    let mut backlog = Backlog::open(folder.path()).expect("a backlog");
+    backlog.acknowledge(&writer, 2).expect("noted");
+    drop(first);
+    let mut backlog = Backlog::open(folder.path()).expect("a backlog");
+    assert_eq!(files(), 2, "a record is not acknowledged yet");
+    backlog.acknowledge(&writer, 3).expect("noted");
+    let living = open(folder.path(), 2);
+    Backlog::open(folder.path()).expect("a backlog");
+    assert_eq!(files(), 1, "what is being written stays, empty as it is");
+    let receipt = living.append(entry("on")).expect("taken");
+    receipt.durable().await.expect("written");
+    assert_eq!(living.append(entry("and on")).expect("taken").sequence(), 2);
+}
+
+#[tokio::test]
+async fn a_segment_that_was_tampered_with_is_never_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(folder.path(), 1);
+    let receipt = log.append(entry("done")).expect("taken");
+    receipt.durable().await.expect("written");
+    let writer = log.writer().to_owned();
+    Backlog::open(folder.path())
+        .expect("a backlog")
+        .acknowledge(&writer, 1)
+        .expect("noted");
+    drop(log);
+    let segment = std::fs::read_dir(folder.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.extension().is_some_and(|ending| ending == "segment"))
+        .expect("a segment");
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(&segment)
+        .expect("the segment");
+    file.write_all(b"something else").expect("written");
+    Backlog::open(folder.path()).expect("a backlog");
+    assert!(segment.exists());
+}
