@@ -34,7 +34,7 @@ const FIRST_UID_MAX: u32 = 2_000_000_000;
 #[serde(deny_unknown_fields, default)]
 #[command(about = "Sandgate's orchestrator: the life of a sandbox, and the local backend")]
 pub struct Args {
-    /// The database: sqlite:<path> or postgres://<user>@<host>/<database>
+    /// The database: sqlite:PATH or postgres://USER@HOST/DATABASE
     #[arg(long, env = "SANDGATE_ORCHESTRATOR_DATABASE_URL")]
     pub database_url: Option<String>,
     /// The YAML file of templates; without it there is the built-in one, `default`
@@ -61,13 +61,13 @@ pub struct Args {
     /// The root of the services' certificates, PEM
     #[arg(long, env = "SANDGATE_ORCHESTRATOR_TLS_ROOTS")]
     pub tls_roots: Option<PathBuf>,
-    /// Where token is: <host>:<port>
+    /// Where token is: HOST:PORT
     #[arg(long, env = "SANDGATE_ORCHESTRATOR_TOKEN")]
     pub token: Option<String>,
-    /// Where storage-sync is: <host>:<port>
+    /// Where storage-sync is: HOST:PORT
     #[arg(long, env = "SANDGATE_ORCHESTRATOR_STORAGE")]
     pub storage: Option<String>,
-    /// Where the gate's mesh listener is: <host>:<port>
+    /// Where the gate's mesh listener is: HOST:PORT
     #[arg(long, env = "SANDGATE_ORCHESTRATOR_GATE")]
     pub gate: Option<String>,
     /// How long ended sandboxes stay readable: 1m to 2160h
