@@ -90,8 +90,8 @@ pub(crate) fn small(machine: &Machine, left: Duration) -> anyhow::Result<()> {
             "test",
             "--quiet",
             "--locked",
-            "--package",
-            PACKAGE,
+            // As above: fewer packages would resolve other features, and build all again.
+            "--workspace",
             "--bench",
             &bench,
             "--",
