@@ -10,6 +10,7 @@ use sandgate_api::orchestrator::v1 as orchestrator;
 use sandgate_api::sandbox::v1 as sandbox;
 use sandgate_types::LinkId;
 use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use crate::args::RunArgs;
 use crate::client::Client;
@@ -18,6 +19,8 @@ use crate::follow::{follow, inside};
 use crate::report::Report;
 use crate::signals::Signals;
 
+/// A sandbox that is ending, its last sync included, is gone by then.
+const ENDING_LIMIT: Duration = Duration::from_secs(60);
 /// What a shell answers for a command that it cannot start.
 const EXIT_NOT_STARTED: u8 = 127;
 /// What a shell adds to the number of the signal that ended a command.
@@ -95,7 +98,33 @@ fn bytes_none() -> Vec<u8> {
     Vec::new()
 }
 
+/// Creates or finds the conversation's sandbox. One that is just being suspended or deleted, as after a crash, is
+/// waited for: the mesh says how long to.
 async fn create(
+    client: &Client,
+    args: &RunArgs,
+) -> Result<orchestrator::CreateSandboxResponse, Status> {
+    let began = tokio::time::Instant::now();
+    loop {
+        let status = match create_now(client, args).await {
+            Ok(found) => return Ok(found),
+            Err(status) => status,
+        };
+        let wait = status
+            .get_details_retry_info()
+            .and_then(|info| info.retry_delay);
+        match (status.code(), wait) {
+            (tonic::Code::FailedPrecondition, Some(wait))
+                if began.elapsed() + wait < ENDING_LIMIT =>
+            {
+                tokio::time::sleep(wait).await;
+            }
+            _ => return Err(status),
+        }
+    }
+}
+
+async fn create_now(
     client: &Client,
     args: &RunArgs,
 ) -> Result<orchestrator::CreateSandboxResponse, Status> {
