@@ -141,8 +141,8 @@ async fn an_environment_that_a_crash_lost_is_brought_again_by_the_retry() {
         ..request
     };
     orchestrator.create(retry).await.expect("ready");
-    // What the first process had begun may pass its last call when the peer lets go; the one that counts is the
-    // one after it.
+    // Two attaches were seen here once. Whether the second is the harness's, whose first process is only told to
+    // end while its start is held, or ours is not settled; until it is, only the last one is looked at.
     let attached = orchestrator.peers.script.attached.lock().clone();
     let last = attached.last().expect("attached");
     assert_eq!(last.environment["KEY"], "value");
