@@ -141,8 +141,8 @@ async fn an_environment_that_a_crash_lost_is_brought_again_by_the_retry() {
         ..request
     };
     orchestrator.create(retry).await.expect("ready");
-    // Two attaches were seen here once. Whether the second is the harness's, whose first process is only told to
-    // end while its start is held, or ours is not settled; until it is, only the last one is looked at.
+    // Two attaches were seen here once, and why is not known: the first process was waited for by then. Until it
+    // is known, only the last attach is looked at.
     let attached = orchestrator.peers.script.attached.lock().clone();
     let last = attached.last().expect("attached");
     assert_eq!(last.environment["KEY"], "value");
