@@ -13,6 +13,7 @@ mod bound;
 mod cache;
 mod client;
 mod config;
+mod crash;
 mod decide;
 mod endpoints;
 mod error;
@@ -43,5 +44,7 @@ mod workers;
 
 pub use bound::{Bound, ClientFacingTls};
 pub use config::{Args, Config};
+#[cfg(feature = "crash-points")]
+pub use crash::CRASH_POINTS;
 pub use process::main;
 pub use server::{Ports, ServeError, serve};

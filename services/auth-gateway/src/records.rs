@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use sandgate_audit::{Decision, Entry, Log};
+use sandgate_audit::{Decision, Entry, Log, Receipt};
 
 use crate::refusal::Refusal;
 
@@ -57,6 +57,19 @@ impl Records {
     /// # Errors
     /// When it cannot be recorded, and so must not happen.
     pub(crate) fn allowed(&self, who: &Who) -> Result<(), Refusal> {
+        self.append_allowed(who).map(drop)
+    }
+
+    /// Puts an allowed change on record, and answers once that is on disk: only then may it be passed on.
+    ///
+    /// # Errors
+    /// When it cannot be recorded, and so must not happen.
+    pub(crate) async fn allowed_and_kept(&self, who: &Who) -> Result<(), Refusal> {
+        let receipt = self.append_allowed(who)?;
+        receipt.durable().await.map_err(|_| Refusal::Unrecorded)
+    }
+
+    fn append_allowed(&self, who: &Who) -> Result<Receipt, Refusal> {
         let receipt = self
             .log
             .append(entry(who, Decision::Allowed, ""))
@@ -64,7 +77,7 @@ impl Records {
         if receipt.sequence() - self.collected.load(Ordering::Relaxed) > LAG_MAX {
             return Err(Refusal::Unrecorded);
         }
-        Ok(())
+        Ok(receipt)
     }
 
     /// Puts a refusal on record, and answers what is to be answered once it is on disk.

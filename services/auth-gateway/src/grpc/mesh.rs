@@ -21,6 +21,7 @@ use tonic::body::Body;
 use tonic::codegen::http::{Request as HttpRequest, Response as HttpResponse};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::crash::crash_point;
 use crate::gate::Gate;
 use crate::mesh::{self, AttachRefusal};
 use crate::refusal::Refusal;
@@ -114,6 +115,7 @@ impl AttachService for Mesh {
             .iter()
             .map(|route| route.as_str().to_owned())
             .collect();
+        crash_point!("gate-attach-checked");
         AttachServiceClient::new(link)
             .attach(onward(&metadata, message))
             .await

@@ -1,10 +1,13 @@
 //! The client listener.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sandgate_rpc::{CALLER_METADATA, Caller, Principal};
 
-use crate::support::token::{ANN, KEY, KEY_ID, OTHER, POWERLESS};
+use crate::support::token::{ANN, KEY, KEY_ID, OPERATOR, OTHER, POWERLESS};
 use crate::support::{World, client_request, sandbox_request};
 
 const NO_ROUTES: &str = "version: 1\nroutes: []\n";
@@ -35,6 +38,32 @@ async fn a_key_reaches_services_by_its_roles_and_is_looked_up_once() {
     world
         .recorded("sandgate.token.v1.TokenService/GetJwks", "ROLE_MISSING")
         .await;
+}
+
+/// Whether the gate's own segments, as they are on disk, hold this text.
+fn is_on_disk(folder: &std::path::Path, text: &str) -> bool {
+    let segments = std::fs::read_dir(folder).expect("the audit folder");
+    segments.into_iter().any(|segment| {
+        let bytes = std::fs::read(segment.expect("a segment").path()).expect("read");
+        bytes
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_on_record_on_disk_before_it_is_passed_on() {
+    let world = World::with_policy(NO_ROUTES).await;
+    let create = "sandgate.token.v1.ApiKeyService/CreateApiKey";
+    let folder = world.folder.path().join("audit");
+    let seen = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&seen);
+    world.token.on_create(move || {
+        noted.store(is_on_disk(&folder, create), Ordering::Relaxed);
+    });
+    let answer = world.call(with_key(&format!("/{create}"), OPERATOR)).await;
+    assert_eq!(answer.status, 0, "{answer:?}");
+    assert!(seen.load(Ordering::Relaxed), "it was passed on first");
 }
 
 #[tokio::test(flavor = "multi_thread")]

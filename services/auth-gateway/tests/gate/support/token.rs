@@ -35,6 +35,10 @@ pub(crate) const KEY_ID: &str = "kaaaaaaaaaaaaaaaaaaaaaaaaa";
 pub(crate) const ANN: &str = "sgk_ann";
 pub(crate) const OTHER: &str = "sgk_other";
 pub(crate) const POWERLESS: &str = "sgk_powerless";
+pub(crate) const OPERATOR: &str = "sgk_operator";
+
+/// What is done when a key is asked for.
+type Hook = Box<dyn Fn() + Send>;
 
 #[derive(Clone)]
 pub(crate) struct Token(Arc<State>);
@@ -48,6 +52,7 @@ struct State {
     applied: Shared<i64>,
     renewals: Shared<Vec<(Option<String>, Caller)>>,
     lookups: Mutex<u32>,
+    on_create: Mutex<Hook>,
 }
 
 impl Token {
@@ -61,6 +66,7 @@ impl Token {
             applied: Shared::default(),
             renewals: Shared::default(),
             lookups: Mutex::default(),
+            on_create: Mutex::new(Box::new(|| {})),
         }));
         let (listen, target) = memory();
         let server = Server::new(ServerOptions::new(Readiness::new()))
@@ -108,6 +114,11 @@ impl Token {
 
     pub(crate) fn renewals(&self) -> Vec<(Option<String>, Caller)> {
         self.0.renewals.lock().clone()
+    }
+
+    /// Looks around whenever a key is asked for.
+    pub(crate) fn on_create(&self, hook: impl Fn() + Send + 'static) {
+        *self.0.on_create.lock() = Box::new(hook);
     }
 
     /// How often a key was looked up.
@@ -230,7 +241,8 @@ impl ApiKeyService for Token {
         &self,
         _request: Request<pb::CreateApiKeyRequest>,
     ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
-        Err(Status::unimplemented("not here"))
+        (self.0.on_create.lock())();
+        Ok(Response::new(pb::CreateApiKeyResponse::default()))
     }
 
     async fn list_api_keys(
@@ -266,6 +278,12 @@ impl ApiKeyService for Token {
                 "other",
                 "",
                 vec![Role::Caller],
+            ),
+            OPERATOR => (
+                "keeeeeeeeeeeeeeeeeeeeeeeee",
+                "acme",
+                "",
+                vec![Role::Operator],
             ),
             POWERLESS => ("kddddddddddddddddddddddddd", "acme", "", vec![Role::Daemon]),
             _ => return Err(Status::unauthenticated("no")),

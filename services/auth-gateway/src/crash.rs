@@ -1,0 +1,29 @@
+//! Places at which a test kills the process, to see what a restart makes of it.
+//!
+//! They exist with the feature `crash-points` only, which no shipped binary has.
+
+/// Every place, in the order of a conversation. Tests go through them one by one.
+#[cfg(feature = "crash-points")]
+pub const CRASH_POINTS: &[&str] = &[
+    "gate-control-decided",
+    "gate-control-recorded",
+    "gate-attach-checked",
+];
+
+/// Aborts the process when it was told to die here.
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(feature = "crash-points")]
+        $crate::crash::pass($name);
+    };
+}
+pub(crate) use crash_point;
+
+#[cfg(feature = "crash-points")]
+pub(crate) fn pass(name: &'static str) {
+    debug_assert!(CRASH_POINTS.contains(&name), "{name} is not listed");
+    if crate::config::crash_point() == Some(name) {
+        tracing::warn!(name, "dying as told");
+        std::process::abort();
+    }
+}
