@@ -194,17 +194,21 @@ impl Life {
             )
         })?;
         let row = request.row(self, template)?;
-        // In memory before the row is: whoever finds the row may drive it.
+        // In memory before the row is: whoever finds the row leaves it to this create.
+        let cell = self.hub.cell(&row.facts.id);
+        let _alone = cell.begin_driving();
         self.keep_environment(&row.facts.id, request.environment.clone());
         let asked = key.as_ref().map(|key| (key, content));
         let creation = self.store.create(&row, &self.lease(), asked).await;
         if !matches!(creation, Ok(Creation::Created(_))) {
             self.keep_no_environment(&row.facts.id);
+            // A row that was written although the answer was lost is the reconciler's.
+            let _asked = cell.stop_driving();
         }
         match creation? {
             Creation::Created(sandbox) => {
                 let sandbox = Arc::new(sandbox);
-                self.begin(&sandbox);
+                self.begin(&cell, &sandbox);
                 Ok((sandbox, true))
             }
             Creation::OwnedBy(_) => Err(CreateError::OwnedByAnother),

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
-use sandgate_types::{SandboxId, Timestamp};
+use sandgate_types::{Generation, SandboxId, Timestamp};
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::sandbox::Sandbox;
@@ -16,14 +16,23 @@ use crate::sandbox::Sandbox;
 /// Changes that somebody who watches may be behind; then they go on with the latest.
 const BACKLOG: usize = 16;
 
+/// No task carries the intent out.
+const IDLE: u8 = 0;
+/// One does.
+const DRIVEN: u8 = 1;
+/// One does, and was asked to look again since it began.
+const DRIVEN_AND_ASKED: u8 = 2;
+
 /// One sandbox in memory.
 pub(crate) struct Cell {
     /// Held by whoever changes the sandbox.
     pub(crate) turn: Semaphore,
     view: watch::Sender<Option<Arc<Sandbox>>>,
     changes: broadcast::Sender<Arc<Sandbox>>,
-    /// Whether a task carries its intent out.
-    driven: AtomicBool,
+    /// Whether a task carries its intent out: [`IDLE`], [`DRIVEN`] or [`DRIVEN_AND_ASKED`].
+    driven: AtomicU8,
+    /// The highest generation for which this process has begun to claim.
+    claimed: AtomicI64,
     last_active: AtomicI64,
 }
 
@@ -33,7 +42,8 @@ impl Cell {
             turn: Semaphore::new(1),
             view: watch::Sender::new(None),
             changes: broadcast::Sender::new(BACKLOG),
-            driven: AtomicBool::new(false),
+            driven: AtomicU8::new(IDLE),
+            claimed: AtomicI64::new(0),
             last_active: AtomicI64::new(i64::MIN),
         }
     }
@@ -65,17 +75,33 @@ impl Cell {
         self.changes.subscribe()
     }
 
-    /// Becomes the one that carries the intent out; false when somebody does.
+    /// Becomes the one that carries the intent out; false when somebody does, who then looks again.
     pub(crate) fn begin_driving(&self) -> bool {
-        !self.driven.swap(true, Ordering::AcqRel)
+        let asked = |driven| match driven {
+            IDLE => DRIVEN,
+            _ => DRIVEN_AND_ASKED,
+        };
+        let before = self
+            .driven
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |driven| {
+                Some(asked(driven))
+            });
+        before == Ok(IDLE)
     }
 
-    pub(crate) fn stop_driving(&self) {
-        self.driven.store(false, Ordering::Release);
+    /// Stops being the one; true when somebody asked meanwhile.
+    pub(crate) fn stop_driving(&self) -> bool {
+        self.driven.swap(IDLE, Ordering::AcqRel) == DRIVEN_AND_ASKED
     }
 
     pub(crate) fn is_driven(&self) -> bool {
-        self.driven.load(Ordering::Acquire)
+        self.driven.load(Ordering::Acquire) != IDLE
+    }
+
+    /// Notes that an instance is being claimed for `generation`; false when one was before. A generation is
+    /// one run of one instance, so a start that is made again has to raise it first.
+    pub(crate) fn claims_first(&self, generation: Generation) -> bool {
+        self.claimed.fetch_max(generation.get(), Ordering::AcqRel) < generation.get()
     }
 
     /// Notes that the sandbox was used at `at`.
@@ -133,5 +159,28 @@ impl Hub {
                 || cell.is_driven()
                 || cell.view().is_some_and(|sandbox| sandbox.state.is_live())
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_while_a_task_drives_is_not_forgotten() {
+        let cell = Cell::new();
+        assert!(cell.begin_driving());
+        assert!(!cell.begin_driving());
+        assert!(cell.stop_driving(), "somebody asked");
+        assert!(cell.begin_driving());
+        assert!(!cell.stop_driving(), "nobody asked again");
+    }
+
+    #[test]
+    fn a_generation_is_claimed_for_once() {
+        let cell = Cell::new();
+        assert!(cell.claims_first(Generation::FIRST));
+        assert!(!cell.claims_first(Generation::FIRST));
+        assert!(cell.claims_first(Generation::FIRST.next()));
     }
 }

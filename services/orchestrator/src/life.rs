@@ -262,11 +262,11 @@ impl Life {
         Err(ApplyError::Contended)
     }
 
-    /// Shows a row that was just made, and begins what its intent says.
-    pub(crate) fn begin(self: &Arc<Self>, sandbox: &Arc<Sandbox>) {
-        let cell = self.hub.cell(&sandbox.facts.id);
+    /// Shows a row that was just made, and begins what its intent says; who made it drives the cell already.
+    pub(crate) fn begin(self: &Arc<Self>, cell: &Arc<Cell>, sandbox: &Arc<Sandbox>) {
         cell.touch(self.clock.now());
-        self.carry_out(&cell, sandbox, &[Effect::Drive]);
+        cell.show(sandbox);
+        self.go_on_driving(cell, &sandbox.facts.id);
     }
 
     fn carry_out(self: &Arc<Self>, cell: &Arc<Cell>, sandbox: &Arc<Sandbox>, effects: &[Effect]) {

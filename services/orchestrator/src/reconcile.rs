@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sandgate_types::{Generation, InstanceId, SandboxId};
 
-use crate::life::Life;
+use crate::life::{ApplyError, Life};
 use crate::lifecycle::Event;
 use crate::sandbox::{Intent, Phase, Sandbox};
 
@@ -196,16 +196,30 @@ impl Life {
                 let Some(row) = row(&id) else { return };
                 let cell = self.hub.cell(&id);
                 cell.touch(self.clock.now());
-                cell.show(&row);
-                self.feed.live(&row);
+                if cell.view().is_none() {
+                    cell.show(&row);
+                    self.feed.live(&row);
+                }
             }
             Action::Tell(id, event) => {
-                let lost =
-                    event == Event::StartAgain && self.lost_environment(&id, row(&id).as_deref());
+                let Some(row) = row(&id) else { return };
+                let lost = event == Event::StartAgain && self.lost_environment(&id, &row);
                 let event = if lost { Event::EnvironmentLost } else { event };
                 tracing::info!(sandbox = %id, ?event, "a row without its instance");
-                if let Err(error) = self.apply(&id, event).await {
-                    tracing::warn!(sandbox = %id, %error, "the row was not changed");
+                // What was compared may have gone on since: a start that a client has woken must not be made
+                // again under its feet.
+                let cell = self.hub.cell(&id);
+                let holds = |current: &Sandbox| {
+                    !cell.is_driven() && current.revision() == row.revision()
+                };
+                match self.apply_if(&id, event, holds).await {
+                    Ok(_) => {}
+                    Err(ApplyError::Other) => {
+                        tracing::debug!(sandbox = %id, "the row has gone on meanwhile");
+                    }
+                    Err(error) => {
+                        tracing::warn!(sandbox = %id, %error, "the row was not changed");
+                    }
                 }
             }
             Action::Drive(id) => {
@@ -235,8 +249,8 @@ impl Life {
     }
 
     /// Whether a start waits for an environment that its client has had time enough to bring again.
-    fn lost_environment(&self, id: &SandboxId, row: Option<&Sandbox>) -> bool {
-        row.is_some_and(|row| row.state.awaits_environment)
+    fn lost_environment(&self, id: &SandboxId, row: &Sandbox) -> bool {
+        row.state.awaits_environment
             && !self.holds_environment(id)
             && self.clock.now().since(self.started_at) > self.limits.environment_grace
     }

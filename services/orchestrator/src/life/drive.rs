@@ -44,20 +44,28 @@ impl Pause {
 impl Life {
     /// Sees to it that a task carries the sandbox's intent out.
     pub(crate) fn drive(self: &Arc<Self>, cell: &Arc<Cell>, id: &SandboxId) {
-        if !cell.begin_driving() {
-            // The one that drives looks at the row again when it is through.
-            return;
+        // The one that drives looks at the row again when it is through.
+        if cell.begin_driving() {
+            self.go_on_driving(cell, id);
         }
+    }
+
+    /// As [`Self::drive`], for who has begun to drive already.
+    pub(crate) fn go_on_driving(self: &Arc<Self>, cell: &Arc<Cell>, id: &SandboxId) {
         let (life, cell, id) = (Arc::clone(self), Arc::clone(cell), id.clone());
         self.tasks.spawn("drive", async move {
             loop {
                 let parked = life.drive_to_the_end(&cell, &id).await;
-                cell.stop_driving();
+                let asked = cell.stop_driving();
+                if life.is_halted() {
+                    return;
+                }
                 // An intent that was written between the last look and this line is nobody's yet.
                 let left = cell
                     .view()
                     .is_some_and(|sandbox| sandbox.state.intent.is_some());
-                if parked || !left || !cell.begin_driving() {
+                let go_on = asked || (left && !parked);
+                if !go_on || !cell.begin_driving() {
                     return;
                 }
             }

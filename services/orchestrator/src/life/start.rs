@@ -45,16 +45,20 @@ impl Life {
             return Ok(Outcome::Parked);
         }
         crash_point!("create-recorded");
-        if sandbox.state.phase != Phase::Claiming {
-            // A start of this process that was stopped by the database; its instance is not used again.
-            self.apply(id, Event::StartAgain).await?;
-            return Ok(Outcome::Done);
-        }
         let Some(template) = self.templates.get(&sandbox.facts.template) else {
             let gone = "its template is not configured any more".to_owned();
             self.apply(id, Event::ClaimFailed(gone)).await?;
             return Ok(Outcome::Done);
         };
+        let generation = sandbox.state.generation;
+        if sandbox.state.phase != Phase::Claiming || !cell.claims_first(generation) {
+            // A start of this process that was stopped, by the database for one; its instance is not used again.
+            self.apply_if(id, Event::StartAgain, |current| {
+                current.state.generation == generation
+            })
+            .await?;
+            return Ok(Outcome::Done);
+        }
         let claimed = match self.claim(sandbox).await {
             Ok(claimed) => claimed,
             Err(message) => {
@@ -63,7 +67,6 @@ impl Life {
             }
         };
         crash_point!("create-claimed");
-        let generation = sandbox.state.generation;
         let claimed = self
             .apply_if(id, Event::Claimed(claimed), |current| {
                 current.state.generation == generation

@@ -48,6 +48,15 @@ impl FakeBackend {
         instance
     }
 
+    /// An instance that was claimed for a sandbox and that its row knows nothing of.
+    pub(crate) fn stranger(&self, sandbox: &str) -> InstanceId {
+        let instance = InstanceId::random(&mut StdRng::from_os_rng());
+        let sandbox = SandboxId::parse("sandbox_id", sandbox).expect("an id");
+        let claim = Some((sandbox, Generation::FIRST));
+        self.instances.lock().insert(instance.clone(), claim);
+        instance
+    }
+
     /// The instance ends by itself.
     pub(crate) fn lose(&self, instance: &InstanceId) {
         self.instances.lock().remove(instance);

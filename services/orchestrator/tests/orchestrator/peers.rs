@@ -77,9 +77,14 @@ impl FakePeers {
 
     /// Waits until a step was asked for.
     pub(crate) async fn asked(&self, step: &str) {
+        self.asked_times(step, 1).await;
+    }
+
+    /// Waits until a step was asked for so many times.
+    pub(crate) async fn asked_times(&self, step: &str, times: usize) {
         let mut calls = self.script.calls.subscribe();
         calls
-            .wait_for(|calls| calls.iter().any(|call| call == step))
+            .wait_for(|calls| calls.iter().filter(|call| *call == step).count() >= times)
             .await
             .expect("the script lives");
     }

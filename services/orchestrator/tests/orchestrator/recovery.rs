@@ -26,16 +26,8 @@ async fn instances_that_survive_are_adopted_and_strangers_are_destroyed() {
     orchestrator.backend.survives.store(true, Ordering::SeqCst);
     let sandbox = orchestrator.ready("demo").await;
     let run = Run::of(&sandbox);
-    let stranger = {
-        let sandbox =
-            sandgate_types::SandboxId::parse("id", &format!("s{}", "x".repeat(25))).expect("an id");
-        let spare = orchestrator.backend.spare();
-        orchestrator.backend.instances.lock().insert(
-            spare.clone(),
-            Some((sandbox, sandgate_types::Generation::FIRST)),
-        );
-        spare
-    };
+    let nobodys = format!("s{}", "x".repeat(25));
+    let stranger = orchestrator.backend.stranger(&nobodys);
     let orchestrator = orchestrator.restart().await;
     let found = orchestrator.get(&sandbox.sandbox_id).await.expect("kept");
     assert_eq!(
@@ -141,11 +133,62 @@ async fn an_environment_that_a_crash_lost_is_brought_again_by_the_retry() {
         ..request
     };
     orchestrator.create(retry).await.expect("ready");
-    // Two attaches were seen here once, and why is not known: the first process was waited for by then. Until it
-    // is known, only the last attach is looked at.
+    let attached = orchestrator.peers.script.attached.lock().clone();
+    assert_eq!(attached.len(), 1);
+    assert_eq!(attached[0].environment["KEY"], "value");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_that_began_before_a_start_was_woken_leaves_it_alone() {
+    let orchestrator = Harness::start().await;
+    orchestrator.backend.survives.store(true, Ordering::SeqCst);
+    let beside = orchestrator.ready("beside").await;
+    orchestrator.peers.hold("mint");
+    let request = pb::CreateSandboxRequest {
+        request_id: "r-1".into(),
+        environment: [("KEY".to_owned(), "value".to_owned())].into(),
+        wait: pb::Wait::None.into(),
+        ..of("demo")
+    };
+    orchestrator
+        .create(request.clone())
+        .await
+        .expect("recorded");
+    orchestrator.peers.asked_times("mint", 2).await;
+    // The start waits for its environment from now on.
+    let orchestrator = orchestrator.restart().await;
+    orchestrator.peers.let_go("mint");
+    let before = attaches(&orchestrator);
+
+    // The comparison has planned, start included, when it stops at an instance that it takes away first.
+    orchestrator.peers.hold("revoke-instance");
+    let beside = Run::of(&beside);
+    orchestrator.backend.stranger(&beside.sandbox);
+    orchestrator.peers.asked_times("revoke-instance", 1).await;
+    orchestrator.peers.hold("attach");
+    orchestrator
+        .create(request.clone())
+        .await
+        .expect("brought again");
+    orchestrator.peers.asked_times("attach", before + 1).await;
+    orchestrator.peers.let_go("revoke-instance");
+    // The next comparison is at its first step, so the one before is done.
+    orchestrator.peers.hold("revoke-instance");
+    orchestrator.backend.stranger(&beside.sandbox);
+    orchestrator.peers.asked_times("revoke-instance", 2).await;
+    orchestrator.peers.let_go("revoke-instance");
+    orchestrator.peers.let_go("attach");
+
+    let retry = pb::CreateSandboxRequest {
+        wait: pb::Wait::Ready.into(),
+        ..request
+    };
+    let ready = orchestrator.create(retry).await.expect("ready");
+    let run = Run::of(&ready.sandbox.expect("a sandbox"));
+    assert_eq!(attaches(&orchestrator), before + 1);
     let attached = orchestrator.peers.script.attached.lock().clone();
     let last = attached.last().expect("attached");
-    assert_eq!(last.environment["KEY"], "value");
+    assert_eq!(last.generation, run.generation);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,4 +216,9 @@ async fn a_delete_that_a_crash_cut_is_finished() {
         .await;
     assert!(orchestrator.backend.claimed().is_empty());
     orchestrator.ready("demo").await;
+}
+
+fn attaches(orchestrator: &Harness) -> usize {
+    let calls = orchestrator.peers.calls();
+    calls.iter().filter(|call| *call == "attach").count()
 }
