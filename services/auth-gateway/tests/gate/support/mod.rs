@@ -32,19 +32,23 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 /// What a cut may take on a machine that is busy with other tests. The bar itself, 100 ms, is a bench's.
 pub(crate) const CUT_LIMIT: Duration = Duration::from_secs(1);
 
+/// Between two questions, for what can only be asked.
+const ASK_EVERY: Duration = Duration::from_millis(5);
+
 /// Waits, but not for ever.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, what).await.expect("in time")
 }
 
-/// Looks again and again until it is so.
+/// Asks the gate until it is so, and not for ever: what it has heard from its feeds shows in its answers only.
 pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    soon(async {
+    let asking = async {
+        let mut next = tokio::time::interval(ASK_EVERY);
         while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            next.tick().await;
         }
-    })
-    .await;
+    };
+    soon(asking).await;
 }
 
 /// A gate and everything around it.
@@ -195,15 +199,14 @@ impl World {
         soon(sender.send_request(request)).await.expect("an answer")
     }
 
-    /// Everything on record so far: action, reason.
+    /// Waits until an action is on record, with this reason.
     pub(crate) async fn recorded(&self, action: &str, reason: &str) {
-        until(async || {
-            let records = self.orchestrator.records.lock();
-            records
-                .iter()
-                .any(|record| record.action == action && record.reason == reason)
-        })
-        .await;
+        let is_it = |record: &sandgate_api::audit::v1::Record| {
+            record.action == action && record.reason == reason
+        };
+        self.orchestrator
+            .hears(|heard| heard.records.lock().iter().any(is_it))
+            .await;
     }
 
     /// Replaces the policy.

@@ -16,12 +16,12 @@ use sandgate_api::orchestrator::v1::watch_endpoints_response::Event;
 use sandgate_rpc::{Peer, Readiness, Server, ServerOptions, Service, Shutdown, Target, memory};
 use sandgate_session::Claims;
 use sandgate_types::InstanceId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::{Shared, soon};
 
 #[derive(Clone)]
 pub(crate) struct Orchestrator {
@@ -29,7 +29,12 @@ pub(crate) struct Orchestrator {
     watchers: Shared<Vec<mpsc::UnboundedSender<pb::WatchEndpointsResponse>>>,
     pub(crate) records: Shared<Vec<audit::Record>>,
     pub(crate) activities: Shared<Vec<pb::Activity>>,
+    /// Rung when something was reported.
+    reported: Arc<watch::Sender<u64>>,
 }
+
+/// Between two signs of life of the feed; a gate takes silence of 3 s for its end.
+const HEARTBEAT: Duration = Duration::from_millis(200);
 
 impl Orchestrator {
     pub(crate) fn start(shutdown: &Shutdown) -> (Self, Target) {
@@ -38,6 +43,7 @@ impl Orchestrator {
             watchers: Arc::new(Mutex::default()),
             records: Arc::new(Mutex::default()),
             activities: Arc::new(Mutex::default()),
+            reported: Arc::default(),
         };
         let (listen, target) = memory();
         let server = Server::new(ServerOptions::new(Readiness::new()))
@@ -49,15 +55,31 @@ impl Orchestrator {
         });
         let (beating, ending) = (orchestrator.clone(), shutdown.clone());
         shutdown.spawn("heartbeats", async move {
-            while !ending.is_begun() {
-                beating.tell(Event::Heartbeat(pb::EndpointsHeartbeat {}));
-                tokio::time::sleep(Duration::from_millis(200)).await;
+            let mut beats = tokio::time::interval(HEARTBEAT);
+            loop {
+                tokio::select! {
+                    () = ending.cancelled() => return,
+                    _beat = beats.tick() => beating.tell(Event::Heartbeat(pb::EndpointsHeartbeat {})),
+                }
             }
         });
         (
             orchestrator,
             target.target(Peer::Service(Service::AuthGateway)),
         )
+    }
+
+    /// Waits until what was reported satisfies the test.
+    pub(crate) async fn hears(&self, satisfied: impl Fn(&Self) -> bool) {
+        let mut reported = self.reported.subscribe();
+        while !satisfied(self) {
+            let rung = soon(reported.changed()).await;
+            rung.expect("the orchestrator outlives the test");
+        }
+    }
+
+    fn ring(&self) {
+        self.reported.send_modify(|number| *number += 1);
     }
 
     fn tell(&self, event: Event) {
@@ -129,6 +151,7 @@ impl EndpointService for Orchestrator {
         self.activities
             .lock()
             .extend(request.into_inner().activities);
+        self.ring();
         Ok(Response::new(pb::ReportActivityResponse {}))
     }
 }
@@ -142,6 +165,7 @@ impl AuditService for Orchestrator {
         let records = request.into_inner().records;
         let acknowledged = records.last().map_or(0, |record| record.sequence);
         self.records.lock().extend(records);
+        self.ring();
         Ok(Response::new(audit::AppendRecordsResponse { acknowledged }))
     }
 

@@ -22,12 +22,12 @@ use sandgate_rpc::{
 };
 use sandgate_session::jwt::{self, Content};
 use sandgate_session::{Algorithm, RevocationSet, RevocationTarget, SESSION_TOKEN_METADATA};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::{Shared, soon};
 
 /// The API keys that it knows: secret, public id, tenant, user, roles.
 pub(crate) const KEY: &str = "sgk_acme";
@@ -49,7 +49,7 @@ struct State {
     targets: Mutex<Vec<RevocationTarget>>,
     watchers: Mutex<Vec<mpsc::UnboundedSender<pb::WatchRevocationsResponse>>>,
     lease: Mutex<Duration>,
-    applied: Shared<i64>,
+    applied: watch::Sender<i64>,
     renewals: Shared<Vec<(Option<String>, Caller)>>,
     lookups: Mutex<u32>,
     on_create: Mutex<Hook>,
@@ -63,7 +63,7 @@ impl Token {
             targets: Mutex::default(),
             watchers: Mutex::default(),
             lease: Mutex::new(Duration::from_secs(3)),
-            applied: Shared::default(),
+            applied: watch::Sender::new(0),
             renewals: Shared::default(),
             lookups: Mutex::default(),
             on_create: Mutex::new(Box::new(|| {})),
@@ -107,9 +107,12 @@ impl Token {
         *self.0.lease.lock() = lease;
     }
 
-    /// The newest number that the gate has acknowledged.
-    pub(crate) fn acknowledged(&self) -> i64 {
-        *self.0.applied.lock()
+    /// Revokes and answers as the token service does: once the gate has acknowledged.
+    pub(crate) async fn revoke_and_answer(&self, target: &RevocationTarget) {
+        let sequence = self.revoke(target);
+        let mut applied = self.0.applied.subscribe();
+        let acknowledged = soon(applied.wait_for(|applied| *applied >= sequence)).await;
+        acknowledged.expect("token outlives the test");
     }
 
     pub(crate) fn renewals(&self) -> Vec<(Option<String>, Caller)> {
@@ -221,7 +224,7 @@ impl RevocationService for Token {
         request: Request<pb::RenewLeaseRequest>,
     ) -> Result<Response<pb::RenewLeaseResponse>, Status> {
         let applied = request.into_inner().applied;
-        *self.0.applied.lock() = applied;
+        self.0.applied.send_replace(applied);
         let head = self.0.set.lock().head();
         let lease = if applied == head {
             *self.0.lease.lock()
