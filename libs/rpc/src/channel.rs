@@ -1,5 +1,5 @@
-//! How a service calls another: a connection that comes back by itself, deadlines and traces passed on, and
-//! retries of what is declared idempotent.
+//! How a service calls another: a connection that comes back by itself, deadlines, traces and the request's name
+//! passed on, and retries of what is declared idempotent.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,13 +18,14 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
 use tower_service::Service;
+use tracing::Instrument as _;
 
 use crate::limits::{
     DEADLINE_MARGIN, HEADER_LIST_MAX_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
     MESSAGE_MAX_BYTES,
 };
 use crate::retry::{self, Budget};
-use crate::{Deadline, Fault, Reason, Target, deadline};
+use crate::{Deadline, Fault, Outgoing, Reason, Target, deadline};
 
 const UNREACHABLE: Reason = Reason::new("sandgate", "PEER_UNREACHABLE");
 const TOO_LATE: Reason = Reason::new("sandgate", "DEADLINE_EXCEEDED");
@@ -146,15 +147,23 @@ impl Service<Request<Body>> for Channel {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        sandgate_telemetry::propagation::inject_current(request.headers_mut());
-        let method = sandgate_api::find(request.uri().path());
+        let path = request.uri().path().to_owned();
+        let outgoing = Outgoing::begin(&path, request.headers_mut());
+        let method = sandgate_api::find(&path);
         let limit = limit_of(method, deadline::wished(request.headers()));
         let mut channel = self.clone();
-        if self.retries && method.is_some_and(may_repeat) {
-            Box::pin(channel.send_again_when_it_helps(request, limit))
-        } else {
-            Box::pin(async move { channel.send_in_time(request, limit).await })
-        }
+        let repeats = self.retries && method.is_some_and(may_repeat);
+        let span = outgoing.span().clone();
+        let sending = async move {
+            let answered = if repeats {
+                channel.send_again_when_it_helps(request, limit).await
+            } else {
+                channel.send_in_time(request, limit).await
+            };
+            outgoing.ended(answered.as_ref().map(Response::headers));
+            answered
+        };
+        Box::pin(sending.instrument(span))
     }
 }
 

@@ -117,19 +117,24 @@ impl Shared {
         let (head, body) = request.into_parts();
         let mut recorder = Recorder::begin(&self.instruments, &head);
         let span = recorder.span().clone();
+        let name = recorder.name().clone();
         let checked = span.in_scope(|| self.check(head, body));
         let (request, admitted, method) = match checked {
             Ok(checked) => checked,
             Err(fault) => {
                 recorder.end(fault.code());
-                return Ok(Status::from(fault).into_http());
+                let mut refused = Status::from(fault).into_http();
+                name.answer(refused.headers_mut());
+                return Ok(refused);
             }
         };
         let class = method
             .and_then(|method| method.access.as_ref())
             .map_or(DeadlineClass::Short, sandgate_api::Access::deadline);
         let deadline = deadline_of(&request, class);
-        let answered = answer(inner, request, deadline).instrument(span).await?;
+        let answering = answer(inner, request, deadline).instrument(span);
+        let mut answered = name.clone().scope(answering).await?;
+        name.answer(answered.headers_mut());
         recorder.see(answered.headers());
         let streams = class == DeadlineClass::Stream || method.is_none();
         let shutdown = self.shutdown.clone();

@@ -7,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::RequestName;
+
 /// Where tasks are spawned and from where they hear that the end has begun. Clones are the same shutdown.
 ///
 /// *Begun* means that no new work is taken; *joined* that all tasks have ended.
@@ -52,12 +54,23 @@ impl Shutdown {
         self.begun.cancelled().await;
     }
 
-    /// Spawns a task that is joined, in the current span. It has to end by itself soon after the end began.
+    /// Spawns a task that is joined, in the current span and for the current request. It has to end by itself
+    /// soon after the end began.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let task = task.in_current_span();
+        match RequestName::current() {
+            Some(request) => self.spawn_apart(name, request.scope(task)),
+            None => self.spawn_apart(name, task),
+        }
+    }
+
+    /// Spawns a task that is joined and belongs to no span or request, however it came about: what lives longer
+    /// than the call that began it would keep that call's span open.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that spawns: it tracks"
     )]
-    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn_apart(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let tokens: Vec<_> = self.trackers.iter().map(TaskTracker::token).collect();
         let tracked = async move {
             task.await;
@@ -65,7 +78,7 @@ impl Shutdown {
             tracing::trace!(name, "a task ended");
         };
         // Nobody waits for the handle: the trackers do.
-        drop(tokio::spawn(tracked.in_current_span()));
+        drop(tokio::spawn(tracked));
     }
 
     /// Waits until all tasks have ended; `false` when they have not after `limit`.

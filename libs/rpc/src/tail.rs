@@ -84,9 +84,11 @@ impl http_body::Body for Tail {
         let this = &mut *self;
         let span = this.recorder.span().clone();
         // After a panic the body is dropped, so what it left half-done is seen by nobody.
+        let name = this.recorder.name().clone();
         let polled = span.in_scope(|| {
             let body = Pin::new(&mut this.body);
-            catch_unwind(AssertUnwindSafe(|| body.poll_frame(context))).map_err(|_panic| panicked())
+            let poll = AssertUnwindSafe(|| name.in_scope(|| body.poll_frame(context)));
+            catch_unwind(poll).map_err(|_panic| panicked())
         });
         match polled {
             Err(fault) => Poll::Ready(Some(Ok(self.cut(fault)))),

@@ -1,29 +1,27 @@
-//! One span and one observation for each call, whatever became of it: answered, refused, cut or cancelled.
+//! One span and one observation for each call that is served, whatever became of it: answered, refused, cut or
+//! cancelled; and one span for each call that is made.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::request::Parts;
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 use sandgate_telemetry::metric::{Counter, Durations, Label, Meters, RPC_DURATION, RPC_REQUESTS};
 use sandgate_telemetry::{propagation, semconv};
-use sandgate_types::LinkId;
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::{Code, Status};
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::RequestName;
+
 const GRPC_STATUS: &str = "grpc-status";
-/// The header in which a request's id comes from the gate, and under which it is in our logs.
-pub(crate) const REQUEST_ID: &str = "sandgate-request-id";
 
 /// How a call ended, as a label.
 #[derive(Debug, Clone, Copy)]
-struct Status(Code);
+struct Ended(Code);
 
-impl Label for Status {
+impl Label for Ended {
     const KEY: &'static str = "status";
 
     fn as_str(self) -> &'static str {
@@ -64,8 +62,8 @@ impl Label for MethodPath {
 /// The instruments of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Instruments {
-    requests: Counter<(MethodPath, Status)>,
-    durations: Durations<(MethodPath, Status)>,
+    requests: Counter<(MethodPath, Ended)>,
+    durations: Durations<(MethodPath, Ended)>,
 }
 
 impl Instruments {
@@ -82,6 +80,7 @@ impl Instruments {
 pub(crate) struct Recorder {
     instruments: Arc<Instruments>,
     span: Span,
+    name: RequestName,
     method: MethodPath,
     began: Instant,
     code: Option<Code>,
@@ -90,28 +89,26 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Begins a call: its span continues the sender's trace.
     pub(crate) fn begin(instruments: &Arc<Instruments>, head: &Parts) -> Self {
-        let path = head.uri.path();
-        let known = sandgate_api::find(path).map_or("other", |method| method.path);
-        let (service, name) = known
-            .trim_start_matches('/')
-            .split_once('/')
-            .unwrap_or(("other", "other"));
+        let known = known(head.uri.path());
+        let (service, method) = parts(known);
+        let name = RequestName::of(&head.headers);
         let span = tracing::info_span!(
             "rpc",
             { semconv::OTEL_NAME } = known.trim_start_matches('/'),
             { semconv::OTEL_KIND } = semconv::KIND_SERVER,
             { semconv::RPC_SYSTEM } = semconv::RPC_SYSTEM_GRPC,
             { semconv::RPC_SERVICE } = service,
-            { semconv::RPC_METHOD } = name,
+            { semconv::RPC_METHOD } = method,
             { semconv::RPC_GRPC_STATUS_CODE } = Empty,
             { semconv::OTEL_STATUS_CODE } = Empty,
             { semconv::TENANT } = Empty,
-            { semconv::REQUEST_ID } = request_id(&head.headers),
+            { semconv::REQUEST_ID } = name.as_str(),
         );
         propagation::set_parent(&span, &head.headers);
         Self {
             instruments: Arc::clone(instruments),
             span,
+            name,
             method: MethodPath(known),
             began: Instant::now(),
             code: None,
@@ -120,6 +117,10 @@ impl Recorder {
 
     pub(crate) fn span(&self) -> &Span {
         &self.span
+    }
+
+    pub(crate) fn name(&self) -> &RequestName {
+        &self.name
     }
 
     /// Notes the status where headers or trailers have one.
@@ -139,12 +140,8 @@ impl Drop for Recorder {
         // Dropped without a status: the peer went away.
         let code = self.code.unwrap_or(Code::Cancelled);
         let took: Duration = self.began.elapsed();
-        self.span
-            .record(semconv::RPC_GRPC_STATUS_CODE, i32::from(code));
-        if matches!(code, Code::Internal | Code::Unknown | Code::DataLoss) {
-            self.span.record(semconv::OTEL_STATUS_CODE, "ERROR");
-        }
-        let labels = (self.method, Status(code));
+        note(&self.span, code);
+        let labels = (self.method, Ended(code));
         self.instruments.requests.add(1, labels);
         self.instruments.durations.record(took, labels);
         self.span
@@ -152,13 +149,76 @@ impl Drop for Recorder {
     }
 }
 
-/// The id that the gate gave the request, or a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    headers
-        .get(REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| LinkId::parse(REQUEST_ID, text).ok())
-        .unwrap_or_else(|| LinkId::random(&mut StdRng::from_os_rng()))
-        .as_str()
-        .to_owned()
+/// A call that we make: its span, where the trace is recorded, in which the peer's goes on.
+#[derive(Debug)]
+pub struct Outgoing {
+    span: Span,
+    /// Whether the span is the call's own, or that of whatever makes it.
+    is_own: bool,
+}
+
+impl Outgoing {
+    /// Begins a call to `path`: its headers carry the trace, and the name of the request that it is made for.
+    ///
+    /// Outside of any recorded trace there is no span of its own: nobody would see it.
+    pub fn begin(path: &str, headers: &mut HeaderMap) -> Self {
+        let current = Span::current();
+        let is_own = propagation::is_sampled(&current);
+        let span = if is_own { client_span(path) } else { current };
+        propagation::inject(&span, headers);
+        if let Some(name) = RequestName::current() {
+            name.pass_on(headers);
+        }
+        Self { span, is_own }
+    }
+
+    /// The span in which the call is made.
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Notes how the call ended, as far as the head of its answer says.
+    pub fn ended(&self, answered: Result<&HeaderMap, &Status>) {
+        let code = match answered {
+            Ok(headers) => headers
+                .get(GRPC_STATUS)
+                .map(|status| Code::from_bytes(status.as_bytes())),
+            Err(status) => Some(status.code()),
+        };
+        if let Some(code) = code.filter(|_| self.is_own) {
+            note(&self.span, code);
+        }
+    }
+}
+
+fn client_span(path: &str) -> Span {
+    let known = known(path);
+    let (service, method) = parts(known);
+    tracing::info_span!(
+        "call",
+        { semconv::OTEL_NAME } = known.trim_start_matches('/'),
+        { semconv::OTEL_KIND } = semconv::KIND_CLIENT,
+        { semconv::RPC_SYSTEM } = semconv::RPC_SYSTEM_GRPC,
+        { semconv::RPC_SERVICE } = service,
+        { semconv::RPC_METHOD } = method,
+        { semconv::RPC_GRPC_STATUS_CODE } = Empty,
+        { semconv::OTEL_STATUS_CODE } = Empty,
+    )
+}
+
+/// The path of a method of ours; whatever else was asked for is not repeated.
+fn known(path: &str) -> &'static str {
+    sandgate_api::find(path).map_or("other", |method| method.path)
+}
+
+fn parts(known: &'static str) -> (&'static str, &'static str) {
+    let parts = known.trim_start_matches('/').split_once('/');
+    parts.unwrap_or(("other", "other"))
+}
+
+fn note(span: &Span, code: Code) {
+    span.record(semconv::RPC_GRPC_STATUS_CODE, i32::from(code));
+    if matches!(code, Code::Internal | Code::Unknown | Code::DataLoss) {
+        span.record(semconv::OTEL_STATUS_CODE, "ERROR");
+    }
 }

@@ -7,7 +7,7 @@ use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanLimits};
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -18,6 +18,8 @@ use crate::metric::Meters;
 
 /// One batch to a collector; a slow one must not hold the process's memory.
 const EXPORT_LIMIT: Duration = Duration::from_secs(5);
+/// How often what was counted is sent: what is lost when a process dies, and the finest step of a graph.
+const METRICS_EVERY: Duration = Duration::from_secs(10);
 /// A span of ours has a dozen fields; what a bug adds stops here.
 const FIELDS_PER_SPAN: u32 = 64;
 
@@ -133,7 +135,8 @@ impl Telemetry {
                 .with_tonic()
                 .with_endpoint(endpoint)
                 .with_timeout(EXPORT_LIMIT);
-            meter = meter.with_periodic_exporter(metrics.build()?);
+            let reader = PeriodicReader::builder(metrics.build()?).with_interval(METRICS_EVERY);
+            meter = meter.with_reader(reader.build());
         } else {
             // Nobody collects: spans only pass the trace of a caller on.
             tracer = tracer.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));

@@ -42,6 +42,25 @@ pub fn set_parent(span: &Span, headers: &HeaderMap) {
     }
 }
 
+/// Whether somebody records the trace that the span is in.
+pub fn is_sampled(span: &Span) -> bool {
+    span.context().span().span_context().is_sampled()
+}
+
+/// The trace of the current span as the value of `traceparent`, where somebody records it.
+///
+/// For what takes a trace by other ways than headers, such as a process by its environment.
+pub fn current_traceparent() -> Option<String> {
+    let span = Span::current();
+    if !is_sampled(&span) {
+        return None;
+    }
+    let mut headers = HeaderMap::new();
+    inject(&span, &mut headers);
+    let parent = headers.get("traceparent")?.to_str().ok()?;
+    Some(parent.to_owned())
+}
+
 /// The id of the span's trace in lower-case hex, for messages that a person searches by.
 pub fn trace_id(span: &Span) -> Option<String> {
     let context = span.context();
