@@ -87,7 +87,9 @@ impl Clients {
             Err(refusal) => {
                 let refusal = self.gate.records.refused(&who, refusal).await;
                 instruments.decided(&observed, &who, Some(&refusal));
-                error::answer(&refusal, dialect)
+                let mut refused = error::answer(&refusal, dialect);
+                who.name(refused.headers_mut());
+                refused
             }
         }
     }

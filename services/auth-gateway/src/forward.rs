@@ -35,7 +35,7 @@ pub(crate) fn head_limit(path: &str) -> Duration {
 }
 
 /// The entry by which a request has one name in all logs.
-const REQUEST_ID: HeaderName = HeaderName::from_static("sandgate-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static(sandgate_rpc::REQUEST_NAME_METADATA);
 
 /// A call as it goes on to the mesh, with `caller` stated.
 pub(crate) fn call_of(
@@ -50,7 +50,6 @@ pub(crate) fn call_of(
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
-    sandgate_telemetry::propagation::inject_current(&mut headers);
     let mut call = Request::new(boxed(Guarded::new(body, open.cut())));
     *call.method_mut() = head.method;
     *call.uri_mut() = head.uri;

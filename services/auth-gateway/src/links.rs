@@ -15,12 +15,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::RwLock;
-use sandgate_rpc::{HEADER_LIST_MAX_BYTES, Shutdown};
+use sandgate_rpc::{HEADER_LIST_MAX_BYTES, Outgoing, Shutdown};
 use sandgate_session::link::InstanceLink;
 use sandgate_types::InstanceId;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tonic::body::Body;
+use tracing::Instrument as _;
 
 use crate::refusal::Refusal;
 
@@ -162,6 +163,8 @@ impl Links {
     ) -> Result<Response<Incoming>, Refusal> {
         let unreachable = Refusal::SandboxUnreachable;
         *request.uri_mut() = toward(request.uri()).map_err(|_| unreachable.clone())?;
+        let path = request.uri().path().to_owned();
+        let outgoing = Outgoing::begin(&path, request.headers_mut());
         *request.version_mut() = http::Version::HTTP_2;
         let mut changed = self.changed.subscribe();
         let wait = async {
@@ -174,10 +177,14 @@ impl Links {
         };
         let sender = tokio::time::timeout(LINK_WAIT, wait).await.ok().flatten();
         let mut sender = sender.ok_or_else(|| unreachable.clone())?;
-        sender.send_request(request).await.map_err(|error| {
+        let sending = sender.send_request(request);
+        let answered = sending.instrument(outgoing.span().clone()).await;
+        let response = answered.map_err(|error| {
             tracing::debug!(%error, "an instance did not answer");
             unreachable
-        })
+        })?;
+        outgoing.ended(Ok(response.headers()));
+        Ok(response)
     }
 }
 

@@ -1,8 +1,10 @@
 //! What is told of each request: a span that continues the caller's trace, and counts by listener and outcome.
 
 use http::request::Parts;
+use http::{Method, StatusCode};
 use sandgate_telemetry::metric::{Counter, Durations, Label, Meters, Metric};
 use sandgate_telemetry::{propagation, semconv};
+use sandgate_types::RouteName;
 use tokio::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
@@ -91,6 +93,36 @@ impl Instruments {
         span.record(semconv::TENANT, who.tenant.as_str());
         span.record(semconv::SANDBOX, who.sandbox.as_str());
         span.record(semconv::VERDICT, outcome.0);
+    }
+}
+
+/// The span of the request to an upstream, in which that may go on; that of the sandbox's request, where nobody
+/// records the trace.
+pub(crate) fn asking(route: &RouteName, method: &Method) -> Span {
+    let current = Span::current();
+    if !propagation::is_sampled(&current) {
+        return current;
+    }
+    tracing::info_span!(
+        "upstream",
+        { semconv::OTEL_NAME } = route.as_str(),
+        { semconv::OTEL_KIND } = semconv::KIND_CLIENT,
+        { semconv::ROUTE } = route.as_str(),
+        { semconv::HTTP_REQUEST_METHOD } = method.as_str(),
+        { semconv::HTTP_RESPONSE_STATUS_CODE } = Empty,
+        { semconv::OTEL_STATUS_CODE } = Empty,
+    )
+}
+
+/// Notes what an upstream answered; `None` when it did not.
+pub(crate) fn asked(span: &Span, status: Option<StatusCode>) {
+    match status {
+        Some(status) => {
+            span.record(semconv::HTTP_RESPONSE_STATUS_CODE, status.as_u16());
+        }
+        None => {
+            span.record(semconv::OTEL_STATUS_CODE, "ERROR");
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use http::HeaderMap;
 use sandgate_audit::{Decision, Entry, Log, Receipt};
+use sandgate_rpc::RequestName;
 
 use crate::refusal::Refusal;
 
@@ -24,6 +26,15 @@ pub(crate) struct Who {
     pub(crate) sandbox: String,
     /// The request.
     pub(crate) request: String,
+}
+
+impl Who {
+    /// Says the request's name to whoever asked, as services do in their answers.
+    pub(crate) fn name(&self, headers: &mut HeaderMap) {
+        if let Some(name) = RequestName::parse(&self.request) {
+            name.answer(headers);
+        }
+    }
 }
 
 /// The gate's records.

@@ -101,7 +101,9 @@ async fn answer(gate: &Gate, instance: &InstanceId, request: Request<Incoming>) 
         Err(refusal) => {
             let refusal = gate.records.refused(&who, refusal).await;
             gate.instruments.decided(&observed, &who, Some(&refusal));
-            error::answer(&refusal, dialect)
+            let mut refused = error::answer(&refusal, dialect);
+            who.name(refused.headers_mut());
+            refused
         }
     }
 }
@@ -315,15 +317,17 @@ async fn to_upstream(
         .until(Some(deadline))
         .trailers(|_| http::HeaderMap::new())
         .tells(&verdict);
-    sandgate_telemetry::propagation::inject_current(&mut crossing);
+    let span = observe::asking(&spec.name, &head.method);
+    sandgate_telemetry::propagation::inject(&span, &mut crossing);
     let mut outgoing = Request::new(boxed(body));
     *outgoing.method_mut() = head.method;
     *outgoing.headers_mut() = crossing;
     let sent = tokio::select! {
         reason = open.cut().happened() => return Err(Refusal::Cut(reason)),
         () = tokio::time::sleep_until(deadline) => return Err(Refusal::DeadlineExceeded),
-        sent = route.upstream.send(outgoing, &target) => sent,
+        sent = route.upstream.send(outgoing, &target).instrument(span.clone()) => sent,
     };
+    observe::asked(&span, sent.as_ref().map(Response::status).ok());
     // A body of ours that ended early is the cause of whatever the connection says.
     let response = sent.map_err(|failure| {
         verdict.get().unwrap_or_else(|| Refusal::Upstream {

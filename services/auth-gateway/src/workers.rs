@@ -131,6 +131,7 @@ mod tests {
 
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(10);
     const TWO: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
 
     /// A job that holds its thread until the answer's sender is dropped, and says that it does.
@@ -157,20 +158,20 @@ mod tests {
         }
         assert_eq!(workers.try_spawn("too much", async {}), Err(Busy));
         drop(other);
+        let (ran, runs) = blocking::channel();
+        let run = || {
+            let ran = ran.clone();
+            async move { ran.send(()).expect("the test waits") }
+        };
+        // The thread that was let go first takes what waited for it.
+        while workers.try_spawn("job", run()).is_err() {
+            std::thread::yield_now();
+        }
+        runs.recv_timeout(LIMIT).expect("it ran it");
         // Each second one of these is the stuck thread's turn.
         for _ in 0..10 {
-            let (ran, runs) = blocking::channel();
-            loop {
-                let ran = ran.clone();
-                let job = async move { ran.send(()).expect("the test waits") };
-                if workers.try_spawn("job", job).is_ok() {
-                    break;
-                }
-                // The thread that was let go is still taking what waited.
-                std::thread::yield_now();
-            }
-            let ran = runs.recv_timeout(Duration::from_secs(10));
-            ran.expect("the other thread ran it");
+            workers.try_spawn("job", run()).expect("room");
+            runs.recv_timeout(LIMIT).expect("the other thread ran it");
         }
         drop(one);
         workers.stop();
