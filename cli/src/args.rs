@@ -75,7 +75,7 @@ pub(crate) struct MeshArgs {
     /// The role that migrates and owns the tables, where --database-url names one that may not
     #[arg(long, env = "SANDGATE_DATABASE_OWNER_URL", value_name = "URL")]
     pub(crate) database_owner_url: Option<String>,
-    /// Where to send traces, as OTLP over gRPC [default: nowhere]
+    /// Where to send traces and metrics, as OTLP over gRPC [default: nowhere]
     #[arg(long, env = "SANDGATE_OTLP_ENDPOINT", value_name = "URL")]
     pub(crate) otlp_endpoint: Option<String>,
     /// What is logged, such as info or warn,sandgate_token=debug

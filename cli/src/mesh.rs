@@ -92,6 +92,7 @@ impl Mesh {
             templates,
             sandboxd,
             orchestrator::FIRST_UID,
+            args.otlp_endpoint.clone(),
             backend_tasks.clone(),
         )
         .await?;

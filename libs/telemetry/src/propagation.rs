@@ -42,6 +42,13 @@ pub fn set_parent(span: &Span, headers: &HeaderMap) {
     }
 }
 
+/// Names a span that is on its way already.
+///
+/// Its name in `otel.name` counts until its trace is first passed on; what is recorded there later is lost.
+pub fn rename(span: &Span, name: &str) {
+    span.context().span().update_name(name.to_owned());
+}
+
 /// Whether somebody records the trace that the span is in.
 pub fn is_sampled(span: &Span) -> bool {
     span.context().span().span_context().is_sampled()

@@ -8,8 +8,9 @@ use sandgate_rpc::Shutdown;
 
 use crate::template::{Template, Templates};
 
-/// Starts the backend of this machine. `sandboxd` is how that program is called; its tasks end with `shutdown`,
-/// which should begin after the service has ended.
+/// Starts the backend of this machine. `sandboxd` is how that program is called, and
+/// `otlp_endpoint` where keepers send what they tell; its tasks end with `shutdown`, which should begin after the
+/// service has ended.
 ///
 /// # Errors
 /// [`StartError`], which says what to enable.
@@ -17,12 +18,14 @@ pub async fn local_backend(
     templates: &Templates,
     sandboxd: Vec<OsString>,
     first_uid: u32,
+    otlp_endpoint: Option<String>,
     shutdown: Shutdown,
 ) -> Result<Arc<LocalBackend>, StartError> {
     let config = LocalConfig {
         templates: templates.iter().map(local).collect(),
         sandboxd,
         first_uid,
+        otlp_endpoint,
     };
     LocalBackend::start(config, shutdown).await
 }

@@ -53,14 +53,19 @@ fn run(
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        let otlp_endpoint = telemetry.otlp.clone();
         let telemetry = sandgate_telemetry::init(telemetry)?;
-        let served = run_all(config, process).await;
+        let served = run_all(config, process, otlp_endpoint).await;
         telemetry.flush(FLUSH_LIMIT).await;
         served
     })
 }
 
-async fn run_all(config: Config, process: Process) -> anyhow::Result<()> {
+async fn run_all(
+    config: Config,
+    process: Process,
+    otlp_endpoint: Option<String>,
+) -> anyhow::Result<()> {
     let Process {
         listen,
         certificate,
@@ -87,6 +92,7 @@ async fn run_all(config: Config, process: Process) -> anyhow::Result<()> {
         &config.templates,
         sandboxd,
         first_uid,
+        otlp_endpoint,
         backend_tasks.clone(),
     )
     .await?;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sandgate_spawn::inherited;
@@ -17,10 +18,14 @@ use crate::{keeper, runner};
 const FIRST: i32 = 3;
 /// The keeper's end of its connection to the runner.
 const SECOND: i32 = 4;
+/// Where the keeper sends its spans and metrics.
+const OTLP_ENDPOINT: &str = "--otlp-endpoint";
+/// The last of them may take this long; the backend waits longer for the end.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 /// As sysexits has it.
 const USAGE: u8 = 64;
 const HELP: &str = "\
-usage: sandboxd keeper | runner | sandbox <limits> <runner's command line>
+usage: sandboxd keeper [--otlp-endpoint <url>] | runner | sandbox <limits> <runner's command line>
 
 Started by a sandbox backend, with sockets in descriptor 3 (and 4); of no use by hand.
   keeper   outside of the sandbox: identity, the link to the gate, the agent's local listener
@@ -38,13 +43,13 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if role == "sandbox" {
         return sandbox(rest);
     }
-    let role = if rest.is_empty() { role } else { "" };
-    let ended = match role {
-        "keeper" => keep(),
-        "runner" => inherited::take(FIRST)
+    let ended = match (role, rest) {
+        ("keeper", []) => keep(None),
+        ("keeper", [flag, endpoint]) if flag == OTLP_ENDPOINT => keep(endpoint.to_str()),
+        ("runner", []) => inherited::take(FIRST)
             .and_then(runner::serve)
             .map_err(Into::into),
-        "--help" | "-h" | "help" => return say(io::stdout(), HELP, ExitCode::SUCCESS),
+        ("--help" | "-h" | "help", []) => return say(io::stdout(), HELP, ExitCode::SUCCESS),
         _ => return say(io::stderr(), HELP, ExitCode::from(USAGE)),
     };
     match ended {
@@ -72,7 +77,7 @@ fn sandbox(words: &[OsString]) -> ExitCode {
     }
 }
 
-fn keep() -> Result<(), Box<dyn std::error::Error>> {
+fn keep(otlp_endpoint: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
     // What holds tokens shows its memory to nobody, core dumps included.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let (control, runner) = (inherited::take(FIRST)?, inherited::take(SECOND)?);
@@ -84,11 +89,11 @@ fn keep() -> Result<(), Box<dyn std::error::Error>> {
             service: "sandboxd",
             format: LogFormat::Text,
             filter: "warn".to_owned(),
-            otlp: None,
+            otlp: otlp_endpoint.map(str::to_owned),
         };
         let telemetry = sandgate_telemetry::init(&settings)?;
         let served = keeper::serve(control, runner, Arc::new(SystemClock)).await;
-        drop(telemetry);
+        telemetry.flush(FLUSH_LIMIT).await;
         served.map_err(|error: keeper::KeeperError| error.into())
     })
 }

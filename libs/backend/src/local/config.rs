@@ -18,6 +18,8 @@ pub struct LocalConfig {
     pub sandboxd: Vec<OsString>,
     /// The first uid that root gives to sandboxes and keepers; two for each of the instances that may exist.
     pub first_uid: u32,
+    /// The collector to which keepers send what they tell, as OTLP over gRPC. Nothing inside hears of it.
+    pub otlp_endpoint: Option<String>,
 }
 
 /// What a sandbox is made of: the machine's own programs, and limits.

@@ -82,7 +82,7 @@ impl Instance {
         let sandbox = launcher.run(sandbox).await.map_err(in_words)?;
         let pid = pid_of(&sandbox).ok_or("the kernel gave no number")?;
         let keeper = Helper {
-            argv: launcher.argv("keeper"),
+            argv: launcher.keeper_argv(),
             descriptors: vec![theirs, keeper_end],
             uid: place.slot.keeper,
             group: None,

@@ -34,6 +34,7 @@ pub(super) struct Launcher {
     thread: Option<JoinHandle<()>>,
     /// How sandboxd is called.
     argv: Vec<OsString>,
+    otlp_endpoint: Option<String>,
     uids: Option<Uids>,
     pub(super) memory: Mechanism,
 }
@@ -87,6 +88,7 @@ impl Launcher {
             jobs: Some(jobs),
             thread: Some(thread),
             argv: config.sandboxd.clone(),
+            otlp_endpoint: config.otlp_endpoint.clone(),
             uids: is_root.then(|| Uids {
                 first: config.first_uid,
                 taken: Mutex::new(vec![false; INSTANCES_MAX]),
@@ -135,6 +137,15 @@ impl Launcher {
     pub(super) fn argv(&self, role: &str) -> Vec<OsString> {
         let mut argv = self.argv.clone();
         argv.push(role.into());
+        argv
+    }
+
+    /// The command line of a keeper. Its environment is empty, and the command line of a runner can be read inside.
+    pub(super) fn keeper_argv(&self) -> Vec<OsString> {
+        let mut argv = self.argv("keeper");
+        if let Some(endpoint) = &self.otlp_endpoint {
+            argv.extend(["--otlp-endpoint".into(), endpoint.into()]);
+        }
         argv
     }
 

@@ -1,4 +1,5 @@
-//! The environment of the agent's processes: ours, then the session's, then the request's.
+//! The environment of the agent's processes: the trace of the call that starts one, then ours, then the session's,
+//! then the request's.
 //!
 //! Values may be secrets of the caller: they are wiped after use and never printed or answered.
 
@@ -22,6 +23,8 @@ pub(crate) const LISTENER_PORT: u16 = 4040;
 const HOME: &str = "/home/agent";
 /// The user, as the backend's `/etc/passwd` names them.
 const USER: &str = "agent";
+/// The trace that a process is started in, by OpenTelemetry's convention for environment variables.
+const TRACEPARENT: &str = "TRACEPARENT";
 /// Where programs are looked up.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -93,6 +96,13 @@ impl Environment {
         }
         all.extend(added.0);
         Self(all)
+    }
+
+    /// What a process gets that is started now: the trace, where somebody records it.
+    pub(crate) fn of_call() -> Self {
+        let parent = sandgate_telemetry::propagation::current_traceparent();
+        let parent = parent.map(|parent| (TRACEPARENT.to_owned(), Zeroizing::new(parent)));
+        Self(parent.into_iter().collect())
     }
 
     /// These, and over them what `added` names.

@@ -157,6 +157,7 @@ impl tower_service::Service<Request<Body>> for DaemonChannel {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        sandgate_telemetry::propagation::inject_current(request.headers_mut());
         let gate = Arc::clone(&self.gate);
         match self.token.authorization() {
             Some(authorization) => {

@@ -187,14 +187,16 @@ impl Instance {
             ),
         );
         if !command.is_empty() {
-            self.until_end("command", Arc::clone(self).run_command(command));
+            let trace = Environment::of_call();
+            self.until_end("command", Arc::clone(self).run_command(command, trace));
         }
         Ok(())
     }
 
+    /// Spawns what lives as long as the session, and so longer than the call that began it.
     fn until_end(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let ending = self.tasks.clone();
-        self.tasks.spawn(name, async move {
+        self.tasks.spawn_apart(name, async move {
             tokio::select! {
                 () = task => {}
                 () = ending.cancelled() => {}
@@ -203,12 +205,13 @@ impl Instance {
     }
 
     /// Runs the template's own command, and reports its end.
-    async fn run_command(self: Arc<Self>, argv: Vec<String>) {
+    async fn run_command(self: Arc<Self>, argv: Vec<String>, trace: Environment) {
         if self.syncer.hydrated().await != Hydration::Complete {
             return;
         }
         let launch = Launch {
             argv,
+            trace,
             environment: Environment::default(),
             cwd: WORKSPACE.to_owned(),
             terminal: None,

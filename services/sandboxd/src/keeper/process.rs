@@ -186,9 +186,9 @@ impl Process {
             draining: Mutex::new(1 + usize::from(stderr.is_some())),
             total: Mutex::new(None),
         });
-        tasks.spawn("stdout", Arc::clone(&process).pump(Stream::Stdout, stdout));
+        tasks.spawn_apart("stdout", Arc::clone(&process).pump(Stream::Stdout, stdout));
         if let Some(stderr) = stderr {
-            tasks.spawn("stderr", Arc::clone(&process).pump(Stream::Stderr, stderr));
+            tasks.spawn_apart("stderr", Arc::clone(&process).pump(Stream::Stderr, stderr));
         }
         Ok(process)
     }

@@ -34,6 +34,8 @@ const KILL_WAIT: Duration = Duration::from_secs(10);
 pub(crate) struct Launch {
     /// The program and its arguments; at least one.
     pub(crate) argv: Vec<String>,
+    /// The trace of the call that starts it, which session and call may replace.
+    pub(crate) trace: Environment,
     /// What it adds to the session's environment.
     pub(crate) environment: Environment,
     /// Its working directory, absolute.
@@ -143,6 +145,7 @@ impl Processes {
     async fn launch(self: Arc<Self>, launch: Launch) -> Result<Running, StartError> {
         let Launch {
             argv,
+            trace,
             environment,
             cwd,
             terminal,
@@ -150,7 +153,8 @@ impl Processes {
             keep_stdin_open,
             timeout,
         } = launch;
-        let environment = self.environment.lock().with(environment);
+        let session = self.environment.lock().clone();
+        let environment = trace.with(session).with(environment);
         let program = argv.first().cloned().unwrap_or_default();
         let wants_stdin = keep_stdin_open || !stdin.is_empty();
         let (started, exit) = self
@@ -180,19 +184,20 @@ impl Processes {
             .lock()
             .enter(Arc::clone(&process), &mut *self.rng.lock());
         self.activity.started();
-        self.tasks.spawn(
+        // What follows a process lives as long as that, and not as the call that started it.
+        self.tasks.spawn_apart(
             "exit",
             Arc::clone(&self).follow(id.clone(), Arc::clone(&process), exit),
         );
         if let Some(timeout) = timeout {
-            self.tasks.spawn(
+            self.tasks.spawn_apart(
                 "timeout",
                 Arc::clone(&self).time_out(Arc::clone(&process), timeout),
             );
         }
         if wants_stdin || terminal.is_some() {
             let process = Arc::clone(&process);
-            self.tasks.spawn("stdin", async move {
+            self.tasks.spawn_apart("stdin", async move {
                 if let Err(error) = process.write_stdin(&stdin, !keep_stdin_open).await {
                     tracing::debug!(%error, "a process did not take its input");
                 }

@@ -58,6 +58,7 @@ pub(super) fn parse(request: pb::RunProcessRequest) -> Result<Launch, Violations
         (Some(argv), Some(environment), Some(cwd), Some(terminal), Some(timeout)) => {
             violations.or(Launch {
                 argv,
+                trace: Environment::of_call(),
                 environment,
                 cwd,
                 terminal,
