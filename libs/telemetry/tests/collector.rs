@@ -192,6 +192,46 @@ async fn a_callers_trace_goes_on_here_and_in_our_calls_and_no_secret_leaves_with
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_span_is_named_and_passed_on_by_other_ways_than_headers_while_it_is_on_its_way() {
+    let collector = Collector::default();
+    let settings = settings(Some(collector.serve().await));
+    let (telemetry, subscriber) =
+        Telemetry::with_writer(&settings, Log::default().writer()).expect("telemetry");
+    let mut outgoing = HeaderMap::new();
+    let mut given = None;
+    tracing::subscriber::with_default(subscriber, || {
+        assert_eq!(propagation::current_traceparent(), None);
+        let span = tracing::info_span!(target: "sandgate_test", "not known yet");
+        let _entered = span.enter();
+        propagation::inject_current(&mut outgoing);
+        given = propagation::current_traceparent();
+        propagation::rename(&span, "known");
+    });
+    telemetry.flush(Duration::from_secs(30)).await;
+    let spans = collector.spans();
+    let [span] = spans.as_slice() else {
+        panic!("one span, got {spans:?}")
+    };
+    assert_eq!(span.name, "known");
+    let in_header = outgoing.get("traceparent").expect("in a trace");
+    assert_eq!(given.as_deref(), in_header.to_str().ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_nobody_records_is_given_to_nobody_who_would_keep_it() {
+    let (_telemetry, subscriber) =
+        Telemetry::with_writer(&settings(None), Log::default().writer()).expect("telemetry");
+    tracing::subscriber::with_default(subscriber, || {
+        let own = tracing::info_span!(target: "sandgate_test", "work");
+        assert_eq!(own.in_scope(propagation::current_traceparent), None);
+        let span = tracing::info_span!(target: "sandgate_test", "work");
+        propagation::set_parent(&span, &call_of_a_traced_caller());
+        let given = span.in_scope(propagation::current_traceparent);
+        assert!(given.is_some_and(|given| given.contains(TRACE)));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_collector_a_callers_trace_still_goes_on_in_our_calls() {
     let (telemetry, subscriber) =
         Telemetry::with_writer(&settings(None), Log::default().writer()).expect("telemetry");
