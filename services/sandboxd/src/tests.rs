@@ -2,13 +2,22 @@
 //! of the backend and of the gate.
 
 mod agent;
+mod attach;
 mod bad_input;
 mod files;
 mod finished;
+mod folder;
+mod full_disk;
 mod harness;
+mod held_files;
 mod life;
+mod mesh;
+mod output;
+mod paths;
 mod ports;
 mod processes;
+mod renewal;
 mod store;
 mod sync;
+mod terminal;
 mod tree;

@@ -1,20 +1,24 @@
 //! The one place that says gRPC status: why a call of the keeper's services was not served.
 
+mod why;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use sandgate_rpc::{Fault, Reason};
-use sandgate_types::Malformed;
 use tonic::Status;
 
 use super::identity::Phase;
-use super::instance::{AttachError, Unusable};
+use super::instance::{AttachError, Unusable, WORKSPACE};
 use super::process::StdinError;
 use super::processes::StartError;
 use super::ring::NotKept;
 use super::runner::RunnerError;
 use super::sync::SyncError;
 use crate::protocol::Why;
+
+use self::why::of_why;
+pub(crate) use self::why::{Named, not_started};
 
 const DOMAIN: &str = "sandboxd";
 /// When something that goes on now may have ended.
@@ -88,9 +92,9 @@ pub(crate) fn file_trouble(error: std::io::Error) -> Fault {
 fn no_space() -> Fault {
     Fault::exhausted(
         reason("DISK_FULL"),
-        "the sandbox's disk is full; the old content stays",
+        format!("{}; what was there stays", Why::NoSpace),
     )
-    .quota("disk", "the template's bound on the workspace")
+    .quota(WORKSPACE, "the template's bound on its size")
 }
 
 impl From<AttachError> for Fault {
@@ -184,85 +188,6 @@ impl From<NotKept> for Fault {
         )
         .meta("first_offset", first)
         .meta("end_offset", end)
-    }
-}
-
-impl From<RunnerError> for Fault {
-    fn from(error: RunnerError) -> Self {
-        match error {
-            RunnerError::Gone => ending(),
-            RunnerError::Failed(why) => of_why(why),
-            RunnerError::Senseless => Self::internal(error),
-        }
-    }
-}
-
-/// A refusal that the request's author can mend, in the field of that name.
-fn of_why(why: Why) -> Fault {
-    let field = |field: &str, rule: &str| Fault::from(Malformed::new(field, rule));
-    match why {
-        Why::NotFound => Fault::not_found(reason("NO_SUCH_FILE"), "nothing is at this path"),
-        Why::AlreadyExists => {
-            Fault::already_exists(reason("FILE_EXISTS"), "something is at this path already")
-        }
-        Why::Link => field("path", "must not lead through a symbolic link"),
-        Why::Mount => field("path", "must not lead into another file system"),
-        Why::IsDirectory => field("path", "must name a file, not a directory"),
-        Why::NotDirectory => field("path", "must lead through directories only"),
-        Why::IsRoot => field("path", "must not be the workspace itself"),
-        Why::Special => field("path", "must not name a device, socket or pipe"),
-        Why::BadPath => field(
-            "path",
-            "must be relative, without empty, '.' or '..' components and without NUL",
-        ),
-        Why::IntoItself => field("target", "must not lie in what is moved"),
-        Why::NotEmpty => {
-            Fault::failed_precondition(reason("DIRECTORY_NOT_EMPTY"), "the directory is not empty")
-                .precondition("EMPTY", "path", "set `recursive` to remove all below it")
-        }
-        Why::TooDeep => {
-            Fault::failed_precondition(reason("TREE_TOO_DEEP"), "the tree is nested too deeply")
-                .precondition("DEPTH", "path", "at most 256 levels")
-        }
-        Why::TooMany => Fault::failed_precondition(
-            reason("TOO_MANY_ENTRIES"),
-            "there are more entries than can be handled",
-        )
-        .precondition("ENTRIES", "path", "remove some of them"),
-        Why::Denied => Fault::permission_denied(
-            reason("FILE_PERMISSIONS"),
-            "the file's own permissions forbid it",
-        ),
-        Why::NoSpace => no_space(),
-        Why::ProgramMissing => field("argv", "must name a program that exists"),
-        Why::ProgramIsDirectory => field("argv", "must name a program, not a directory"),
-        Why::ProgramNotExecutable => field("argv", "must name a program that can be executed"),
-        Why::CwdMissing => field("cwd", "must exist"),
-        Why::CwdNotDirectory => field("cwd", "must be a directory"),
-        Why::TooLong => field(
-            "argv",
-            "must fit, with the environment, into what the kernel takes",
-        ),
-        Why::Crowded => Fault::exhausted(
-            reason("SANDBOX_FULL"),
-            "the sandbox has no room for another process or file",
-        )
-        .quota(
-            "processes",
-            "the template's bounds on processes, memory and descriptors",
-        ),
-        Why::NoTerminal => {
-            Fault::failed_precondition(reason("NO_TERMINALS"), "the sandbox has no terminals")
-                .precondition("DEVPTS", "sandbox", "start the process without `pty`")
-        }
-        Why::Refused => Fault::unavailable(reason("PORT_CLOSED"), "nothing listens at this port")
-            .retry_after(SOON),
-        Why::Busy => Fault::exhausted(
-            reason("TOO_MANY_TRANSFERS"),
-            "too many transfers are on their way",
-        )
-        .retry_after(SOON),
-        Why::Io | Why::BadRequest => Fault::internal(RunnerError::Failed(why)),
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) enum RunnerError {
     #[error("the runner is gone")]
     Gone,
     /// It could not, for this reason.
-    #[error("the runner could not: {0:?}")]
+    #[error("the runner could not: {0}")]
     Failed(Why),
     /// It answered something that is no answer to what was asked.
     #[error("the runner's answer makes no sense")]

@@ -1,5 +1,7 @@
 //! What the runner says.
 
+use std::fmt;
+
 use super::Nothing;
 
 /// What the runner says.
@@ -180,5 +182,40 @@ impl Outcome {
 impl From<Why> for Outcome {
     fn from(why: Why) -> Self {
         Self::Failure(Failure { why: why.into() })
+    }
+}
+
+/// For a log, or a report to whoever asked for the sandbox as a whole.
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Io => "the machine's own trouble",
+            Self::NotFound => "nothing is at the path",
+            Self::AlreadyExists => "something is at the path already",
+            Self::Link => "the path leads through a symbolic link",
+            Self::Mount => "the path leads into another file system",
+            Self::IsDirectory => "it is a directory",
+            Self::NotDirectory => "the path leads through what is no directory",
+            Self::IsRoot => "it is the workspace itself",
+            Self::Special => "it is a device, socket or pipe",
+            Self::NotEmpty => "the directory is not empty",
+            Self::TooDeep => "the tree is nested too deeply",
+            Self::TooMany => "there are more entries than can be handled",
+            Self::Denied => "the file's own permissions forbid it",
+            Self::NoSpace => "/workspace is full",
+            Self::IntoItself => "the target lies in what is moved",
+            Self::BadPath => "the path cannot be one",
+            Self::ProgramMissing => "the program does not exist",
+            Self::ProgramIsDirectory => "the program is a directory",
+            Self::ProgramNotExecutable => "the program cannot be executed",
+            Self::CwdMissing => "the working directory does not exist",
+            Self::CwdNotDirectory => "the working directory is none",
+            Self::TooLong => "arguments and environment are too long",
+            Self::Crowded => "there is no room for another process or file",
+            Self::NoTerminal => "the sandbox has no terminals",
+            Self::Refused => "nothing listens at the port",
+            Self::Busy => "too many transfers are on their way",
+            Self::BadRequest => "the request cannot be understood",
+        })
     }
 }

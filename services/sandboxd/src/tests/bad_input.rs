@@ -4,9 +4,16 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
 use sandgate_api::sandbox::v1 as pb;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::harness::{Sandbox, field, reason};
+
+/// What is wrong with the field that a status names.
+fn violation(status: &Status) -> String {
+    use tonic_types::StatusExt as _;
+    let bad = status.get_details_bad_request().expect("BadRequest");
+    bad.field_violations[0].description.clone()
+}
 
 #[tokio::test]
 async fn a_command_that_cannot_be_started_names_the_field() {
@@ -16,6 +23,19 @@ async fn a_command_that_cannot_be_started_names_the_field() {
     std::fs::set_permissions(sandbox.at("no-format"), Permissions::from_mode(0o755))
         .expect("a mode");
     std::fs::create_dir(sandbox.at("folder")).expect("a folder");
+    for (program, rule) in [
+        (
+            "no-such-program",
+            "that exists, which 'no-such-program' does",
+        ),
+        ("./folder", "not a directory, as './folder' is"),
+        ("./plain", "that can be executed, which './plain' can"),
+        ("two\nlines", "which 'two\\nlines' does"),
+    ] {
+        let refused = sandbox.run(sandbox.command(&[program])).await;
+        let said = violation(&refused.expect_err("refused"));
+        assert!(said.contains(rule), "{said}");
+    }
     for argv in [
         &["no-such-program-anywhere"][..],
         &["./folder"],
@@ -36,11 +56,11 @@ async fn a_command_that_cannot_be_started_names_the_field() {
             cwd: cwd.to_owned(),
             ..sandbox.command(&["true"])
         };
-        assert_eq!(
-            field(&sandbox.run(request).await.expect_err("refused")),
-            "cwd",
-            "{cwd}"
-        );
+        let refused = sandbox.run(request).await.expect_err("refused");
+        assert_eq!(field(&refused), "cwd", "{cwd}");
+        if cwd.starts_with('/') {
+            assert!(violation(&refused).contains(cwd), "{refused:?}");
+        }
     }
     let listed = sandbox
         .processes()
@@ -136,50 +156,6 @@ async fn signals_pages_and_sizes_outside_of_their_range_are_refused_by_field() {
         ),
         "size"
     );
-}
-
-#[tokio::test]
-async fn paths_that_climb_lead_through_links_or_hold_nul_are_refused_by_field() {
-    let sandbox = Sandbox::attached().await;
-    std::fs::write(sandbox.folder.path().join("secret"), "canary").expect("a file outside");
-    std::os::unix::fs::symlink("..", sandbox.at("up")).expect("a link");
-    std::os::unix::fs::symlink("../secret", sandbox.at("link")).expect("a link");
-    let long = "x".repeat(256);
-    for path in [
-        "..",
-        "../secret",
-        "a/../../secret",
-        "/etc/passwd",
-        "a//b",
-        "a\0b",
-        "",
-        "up/secret",
-        "link",
-        &long,
-    ] {
-        let read = pb::ReadFileRequest {
-            path: path.as_bytes().to_vec(),
-            ..Default::default()
-        };
-        assert_eq!(
-            field(&sandbox.files().read_file(read).await.expect_err("refused")),
-            "path",
-            "{path:?}"
-        );
-    }
-    let write = super::files::upload("up/secret", b"overwritten");
-    assert!(
-        field(
-            &sandbox
-                .files()
-                .write_file(write)
-                .await
-                .expect_err("refused")
-        )
-        .ends_with("path")
-    );
-    let outside = std::fs::read(sandbox.folder.path().join("secret")).expect("still there");
-    assert_eq!(outside, b"canary");
 }
 
 #[tokio::test]

@@ -26,17 +26,16 @@ use sandgate_rpc::{CALLER_METADATA, Caller, Principal, Service};
 use sandgate_session::control::{self, FromKeeper, ToKeeper};
 use sandgate_session::{Algorithm, Ticket, jwt, packet};
 use sandgate_types::{
-    ApiKeyId, Clock as _, Generation, InstanceId, SandboxId, SessionId, SystemClock, TenantId,
-    TokenId,
+    ApiKeyId, Clock, Generation, InstanceId, SandboxId, SessionId, SystemClock, TenantId, TokenId,
 };
-use tempfile::TempDir;
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 pub(super) use super::finished::{Finished, finish, next};
-use super::store::Mesh;
+use super::folder::{Folder, folder};
+use super::mesh::Mesh;
 use crate::keeper::{self, KeeperError};
 use crate::runner::Runner;
 
@@ -61,13 +60,14 @@ pub(super) type Client = InterceptedService<Channel, As>;
 
 /// One instance, and everything around it.
 pub(super) struct Sandbox {
-    pub(super) folder: TempDir,
+    pub(super) folder: Folder,
     pub(super) mesh: Mesh,
     /// The agent's listener, which in a sandbox is 127.0.0.1:4040.
     pub(super) listener: SocketAddr,
     pub(super) instance: InstanceId,
     pub(super) session: SessionId,
     pub(super) sandbox: SandboxId,
+    clock: Arc<dyn Clock>,
     control: Option<OwnedFd>,
     gate: Channel,
     keeper: tokio::task::JoinHandle<Result<(), KeeperError>>,
@@ -79,9 +79,28 @@ impl Sandbox {
         Self::start(Vec::new()).await.0
     }
 
+    /// A spare whose keeper reads the time of `clock`.
+    pub(super) async fn spare_at(clock: Arc<dyn Clock>) -> Self {
+        Self::start_in(folder(), clock, Vec::new()).await.0
+    }
+
+    /// A spare whose workspace is `folder`'s.
+    pub(super) async fn spare_in(folder: Folder) -> Self {
+        Self::start_in(folder, Arc::new(SystemClock), Vec::new())
+            .await
+            .0
+    }
+
     /// A spare, and what its keeper told the backend about its beginning; `open_ways` is what the runner finds.
     pub(super) async fn start(open_ways: Vec<String>) -> (Self, FromKeeper) {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(folder(), Arc::new(SystemClock), open_ways).await
+    }
+
+    async fn start_in(
+        folder: Folder,
+        clock: Arc<dyn Clock>,
+        open_ways: Vec<String>,
+    ) -> (Self, FromKeeper) {
         std::fs::create_dir(folder.path().join("workspace")).expect("a workspace");
         let (runner_end, keeper_end) = packet::pair().expect("a pair");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
@@ -105,7 +124,7 @@ impl Sandbox {
         let keeper = tokio::spawn(keeper::serve(
             keeper_control,
             keeper_end,
-            Arc::new(SystemClock),
+            Arc::clone(&clock),
         ));
         let answer = {
             let control = control.try_clone().expect("a copy");
@@ -125,6 +144,7 @@ impl Sandbox {
             instance,
             session: SessionId::random(&mut rng),
             sandbox: SandboxId::random(&mut rng),
+            clock,
             control: Some(control),
             gate,
             keeper,
@@ -144,7 +164,7 @@ impl Sandbox {
 
     /// A valid request.
     pub(super) fn attachment(&self) -> pb::AttachRequest {
-        let expires_at = SystemClock.now().plus(Duration::from_secs(3600));
+        let expires_at = self.clock.now().plus(Duration::from_secs(3600));
         pb::AttachRequest {
             ticket: self.ticket(&self.instance, Duration::ZERO),
             session_id: self.session.as_str().to_owned(),
@@ -164,7 +184,7 @@ impl Sandbox {
 
     /// A ticket that is `age` old.
     pub(super) fn ticket(&self, instance: &InstanceId, age: Duration) -> String {
-        let issued_at = SystemClock.now().minus(age);
+        let issued_at = self.clock.now().minus(age);
         let issued_at = sandgate_types::Timestamp::from_seconds(issued_at.as_seconds());
         let ticket = Ticket {
             ticket: TokenId::random(&mut StdRng::from_os_rng()),

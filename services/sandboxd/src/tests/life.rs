@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use sandgate_api::orchestrator::v1::report_instance_request::Event;
 use sandgate_api::sandbox::v1 as pb;
-use sandgate_api::sandbox::v1::attach_service_client::AttachServiceClient;
-use sandgate_api::sandbox::v1::process_service_client::ProcessServiceClient;
 use sandgate_session::control::FromKeeper;
-use sandgate_types::{Clock as _, InstanceId, SystemClock};
 use tonic::Code;
 
-use super::harness::{NEVER, Sandbox, field, next, reason};
+use super::harness::{NEVER, Sandbox, next, reason};
 
 #[tokio::test]
 async fn a_sandbox_with_a_way_out_is_refused_before_anything_runs() {
@@ -47,126 +44,6 @@ async fn a_spare_starts_nothing_and_shows_nothing() {
 }
 
 #[tokio::test]
-async fn a_ticket_is_good_for_its_own_instance_and_session_once_and_while_it_is_fresh() {
-    let sandbox = Sandbox::spare().await;
-    let other = InstanceId::random(&mut rand::rng());
-    let wrong = [
-        pb::AttachRequest {
-            ticket: sandbox.ticket(&other, Duration::ZERO),
-            ..sandbox.attachment()
-        },
-        pb::AttachRequest {
-            ticket: sandbox.ticket(&sandbox.instance, Duration::from_secs(120)),
-            ..sandbox.attachment()
-        },
-        pb::AttachRequest {
-            ticket: "nonsense".to_owned(),
-            ..sandbox.attachment()
-        },
-        pb::AttachRequest {
-            generation: 2,
-            ..sandbox.attachment()
-        },
-    ];
-    for request in wrong {
-        let refused = sandbox.attach(request).await.expect_err("refused");
-        assert_eq!(
-            (refused.code(), reason(&refused).as_str()),
-            (Code::FailedPrecondition, "TICKET_REFUSED")
-        );
-    }
-    sandbox
-        .attach(sandbox.attachment())
-        .await
-        .expect("attached");
-    let again = sandbox
-        .attach(sandbox.attachment())
-        .await
-        .expect_err("once");
-    assert_eq!(
-        (again.code(), reason(&again).as_str()),
-        (Code::FailedPrecondition, "ATTACHED_BEFORE")
-    );
-}
-
-#[tokio::test]
-async fn every_field_of_an_attach_is_checked() {
-    let sandbox = Sandbox::spare().await;
-    for (request, name) in [
-        (
-            pb::AttachRequest {
-                chunking_seed: vec![1; 31],
-                ..sandbox.attachment()
-            },
-            "chunking_seed",
-        ),
-        (
-            pb::AttachRequest {
-                ports: vec![0],
-                ..sandbox.attachment()
-            },
-            "ports",
-        ),
-        (
-            pb::AttachRequest {
-                agent_token: "a\r\nb".to_owned(),
-                ..sandbox.attachment()
-            },
-            "agent_token",
-        ),
-        (
-            pb::AttachRequest {
-                tokens_expire_at: None,
-                ..sandbox.attachment()
-            },
-            "tokens_expire_at",
-        ),
-        (
-            pb::AttachRequest {
-                routes: vec!["..".to_owned()],
-                ..sandbox.attachment()
-            },
-            "routes",
-        ),
-    ] {
-        assert_eq!(
-            field(&sandbox.attach(request).await.expect_err("refused")),
-            name
-        );
-    }
-}
-
-#[tokio::test]
-async fn only_the_orchestrator_attaches_and_only_callers_run_processes() {
-    let sandbox = Sandbox::spare().await;
-    let as_caller = AttachServiceClient::new(sandbox.client())
-        .attach(sandbox.attachment())
-        .await;
-    assert_eq!(
-        as_caller.expect_err("a caller").code(),
-        Code::PermissionDenied
-    );
-    let as_nobody = AttachServiceClient::new(sandbox.gate())
-        .attach(sandbox.attachment())
-        .await;
-    assert_eq!(
-        as_nobody.expect_err("nobody").code(),
-        Code::PermissionDenied
-    );
-    sandbox
-        .attach(sandbox.attachment())
-        .await
-        .expect("attached");
-    let as_service = ProcessServiceClient::new(sandbox.orchestrator())
-        .run_process(sandbox.shell("true"))
-        .await;
-    assert_eq!(
-        as_service.expect_err("a service").code(),
-        Code::PermissionDenied
-    );
-}
-
-#[tokio::test]
 async fn draining_ends_what_ignores_sigterm_and_refuses_everything_new() {
     let sandbox = Sandbox::attached().await;
     let line = "trap '' TERM; echo ready; while :; do sleep 1; done";
@@ -187,7 +64,20 @@ async fn draining_ends_what_ignores_sigterm_and_refuses_everything_new() {
         .run(sandbox.shell("true"))
         .await
         .expect_err("ending");
-    assert_eq!(reason(&refused), "ENDING");
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::FailedPrecondition, "ENDING")
+    );
+    let stat = sandbox
+        .files()
+        .stat_file(pb::StatFileRequest::default())
+        .await;
+    assert_eq!(reason(&stat.expect_err("ending")), "ENDING");
+    let port = pb::OpenPortRequest {
+        part: Some(pb::open_port_request::Part::Port(1)),
+    };
+    let port = sandbox.ports().open_port(tokio_stream::iter([port])).await;
+    assert_eq!(reason(&port.expect_err("ending")), "ENDING");
     sandbox.drain(Duration::ZERO).await.expect("again");
     sandbox
         .files()
@@ -225,42 +115,6 @@ async fn the_templates_command_runs_after_attach_and_its_end_is_reported() {
             "what cannot be started ends as a shell would say it"
         );
     }
-}
-
-#[tokio::test]
-async fn both_tokens_are_renewed_before_they_expire() {
-    let sandbox = Sandbox::spare().await;
-    let soon = SystemClock.now().plus(Duration::from_millis(600));
-    let request = pb::AttachRequest {
-        tokens_expire_at: Some(sandgate_api::timestamp_to(soon)),
-        ..sandbox.attachment()
-    };
-    sandbox.attach(request).await.expect("attached");
-    let renewed = async {
-        while sandbox.mesh.renewals() == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(NEVER, renewed).await.expect("renewed");
-    sandbox
-        .files()
-        .write_file(super::files::upload("a", b"1"))
-        .await
-        .expect("written");
-    sandbox
-        .files()
-        .sync_files(pb::SyncFilesRequest {})
-        .await
-        .expect("synced");
-    let used = sandbox.mesh.authorizations();
-    assert!(
-        used.contains(&"Bearer daemon-renewed-1".to_owned()),
-        "{used:?}"
-    );
-    assert!(
-        used.iter().all(|value| value.contains("daemon")),
-        "the agent's token is never used for our own calls"
-    );
 }
 
 #[tokio::test]

@@ -14,7 +14,9 @@ use tonic::{Request, Response, Status};
 
 use self::parse::{STDIN_MAX_BYTES, parse, parse_size};
 use super::{Answers, Reply, Services, answers};
-use crate::keeper::error::{no_terminal, output_forgotten, process_ended, process_unknown, status};
+use crate::keeper::error::{
+    Named, no_terminal, not_started, output_forgotten, process_ended, process_unknown, status,
+};
 use crate::keeper::process::{End, Event, How, Process, Reader};
 use crate::keeper::processes::Running;
 use crate::keeper::ring::{Piece, Stream};
@@ -36,6 +38,7 @@ impl ProcessService for Services {
     ) -> Reply<Self::RunProcessStream> {
         let launch = parse(request.into_inner()).map_err(status)?;
         self.instance.usable().await.map_err(status)?;
+        let named = Named::by(&launch);
         let Running {
             id,
             process,
@@ -45,7 +48,7 @@ impl ProcessService for Services {
             .processes
             .start(launch)
             .await
-            .map_err(status)?;
+            .map_err(|error| status(not_started(error, &named)))?;
         let started = pb::ProcessStarted {
             process_id: id.as_str().to_owned(),
             pid: process.pid,

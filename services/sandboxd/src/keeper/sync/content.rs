@@ -11,6 +11,7 @@ use sandgate_workspace::{ContentHash, Cutter, FILE_MAX_BYTES, FILE_PIECES_MAX, P
 
 use super::SyncError;
 use super::snapshot::{FileTime, Fingerprint, Kind};
+use super::source::Source;
 use crate::keeper::gate::DaemonChannel;
 use crate::protocol::PIECE_MAX_BYTES;
 
@@ -30,6 +31,15 @@ pub(super) struct Read {
     pub(super) content: Stated,
     /// Whether it changed while it was read, so that this is no state that it ever had.
     pub(super) torn: bool,
+}
+
+/// How far the reading of a file came.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// To its end.
+    Whole(Read),
+    /// The file was gone or replaced before its end.
+    Cut,
 }
 
 /// An upload in progress.
@@ -65,13 +75,13 @@ impl Upload {
         &self.id
     }
 
-    /// Reads a file and sends what the store lacks; `None` when it is too large to be stored.
+    /// Reads a file and sends what the store lacks; `None` when it is gone or too large to be stored.
     pub(super) async fn read(
         &mut self,
-        file: &File,
+        source: &mut Source<'_>,
         cutter: &mut Cutter,
-    ) -> Result<Option<Read>, SyncError> {
-        let Some(fingerprint) = look_at(file) else {
+    ) -> Result<Option<Reading>, SyncError> {
+        let Some(fingerprint) = source.open().await?.and_then(look_at) else {
             return Ok(None);
         };
         let size = fingerprint.size;
@@ -80,8 +90,14 @@ impl Upload {
         }
         let mut content = Stated::new();
         let mut position = 0;
-        // A file that is cut short while it is read has a hole where it was.
-        while let Some(data) = next_data(file, position, size).unwrap_or(None) {
+        loop {
+            let Some(file) = source.open().await? else {
+                return Ok(Some(cut(cutter)));
+            };
+            // A file that is cut short while it is read has a hole where it was.
+            let Some(data) = next_data(file, position, size).unwrap_or(None) else {
+                break;
+            };
             hole(&mut content, data.start - position);
             position = data.start;
             let mut buffer = vec![0; PIECE_MAX_BYTES];
@@ -89,6 +105,9 @@ impl Upload {
                 let most = buffer
                     .len()
                     .min(usize::try_from(data.end - position).unwrap_or(usize::MAX));
+                let Some(file) = source.open().await? else {
+                    return Ok(Some(cut(cutter)));
+                };
                 let count = file.read_at(&mut buffer[..most], position).unwrap_or(0);
                 if count == 0 {
                     break;
@@ -96,13 +115,13 @@ impl Upload {
                 cutter.push(&buffer[..count]);
                 position += count as u64;
                 while let Some(chunk) = cutter.next_chunk() {
-                    self.add(chunk, &mut content).await?;
+                    self.add(chunk, &mut content, source).await?;
                 }
                 // Others have their turn between two pieces of a large file.
                 tokio::task::yield_now().await;
             }
             while let Some(chunk) = cutter.finish() {
-                self.add(chunk, &mut content).await?;
+                self.add(chunk, &mut content, source).await?;
             }
             if position < data.end {
                 break;
@@ -112,15 +131,23 @@ impl Upload {
         if content.len() > FILE_PIECES_MAX {
             return Ok(None);
         }
+        let Some(file) = source.open().await? else {
+            return Ok(Some(Reading::Cut));
+        };
         let torn = look_at(file) != Some(fingerprint);
-        Ok(Some(Read {
+        Ok(Some(Reading::Whole(Read {
             fingerprint,
             content,
             torn,
-        }))
+        })))
     }
 
-    async fn add(&mut self, chunk: Vec<u8>, content: &mut Stated) -> Result<(), SyncError> {
+    async fn add(
+        &mut self,
+        chunk: Vec<u8>,
+        content: &mut Stated,
+        source: &mut Source<'_>,
+    ) -> Result<(), SyncError> {
         let hash = blake3::hash(&chunk);
         let Ok(name) = ContentHash::parse("hash", hash.as_bytes()) else {
             return Ok(());
@@ -133,6 +160,7 @@ impl Upload {
         self.waiting_bytes += chunk.len();
         self.waiting.push((name, chunk));
         if self.waiting_bytes >= BATCH_MAX_BYTES || self.waiting.len() >= BATCH_MAX_CHUNKS {
+            source.rest();
             self.flush().await?;
         }
         Ok(())
@@ -195,6 +223,12 @@ fn messages(upload: &str, chunks: impl Iterator<Item = Vec<u8>>) -> Vec<pb::Uplo
         }
     }
     messages
+}
+
+/// Forgets what was read of a file that is not there any more.
+fn cut(cutter: &mut Cutter) -> Reading {
+    while cutter.finish().is_some() {}
+    Reading::Cut
 }
 
 fn hole(content: &mut Stated, length: u64) {

@@ -13,11 +13,10 @@ use sandgate_api::storage::v1::sync_service_client::SyncServiceClient;
 use sandgate_workspace::{Cutter, Entry, Node, TreePath};
 
 use super::changes::{Seen, fingerprint_of, mtime_of, read_at};
-use super::content::{Read, Upload};
+use super::content::{Read, Reading, Upload};
 use super::snapshot::{self, Differences, FileTime, Fingerprint, Found};
+use super::source::{Hold, Source, present};
 use super::{Store, SyncError, Synced};
-use crate::keeper::runner::RunnerError;
-use crate::protocol::Why;
 
 /// How often a head that moves is followed.
 const ATTEMPTS_MAX: usize = 5;
@@ -187,17 +186,23 @@ impl<'a> Round<'a> {
         upload: &mut Upload,
     ) -> Result<Option<Read>, SyncError> {
         let mut last = None;
-        for _ in 0..READS_MAX {
-            let Some(file) = present(self.store.parts.runner.open(path.to_vec()).await)? else {
-                return Ok(None);
+        for attempt in 1..=READS_MAX {
+            let hold = if attempt < READS_MAX {
+                Hold::WhileRead
+            } else {
+                Hold::ToTheEnd
             };
-            let Some(read) = upload.read(&file, &mut self.cutter).await? else {
-                return Ok(None);
-            };
-            let torn = read.torn;
-            last = Some(read);
-            if !torn {
-                break;
+            let mut source = Source::new(&self.store.parts.runner, path, hold);
+            match upload.read(&mut source, &mut self.cutter).await? {
+                Some(Reading::Whole(read)) => {
+                    let torn = read.torn;
+                    last = Some(read);
+                    if !torn {
+                        break;
+                    }
+                }
+                Some(Reading::Cut) => {}
+                None => return Ok(None),
             }
         }
         Ok(last)
@@ -229,23 +234,6 @@ impl<'a> Round<'a> {
             self.store.head = version.version;
         }
         Ok(())
-    }
-}
-
-/// What the runner found; `None` when it is gone, or of a kind or mode that cannot be stored.
-fn present<T>(found: Result<T, RunnerError>) -> Result<Option<T>, RunnerError> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(RunnerError::Failed(
-            Why::NotFound
-            | Why::NotDirectory
-            | Why::IsDirectory
-            | Why::Link
-            | Why::Special
-            | Why::Denied
-            | Why::Mount,
-        )) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

@@ -1,0 +1,62 @@
+//! The session's tokens, replaced while they are good.
+
+use std::time::Duration;
+
+use sandgate_api::sandbox::v1 as pb;
+use sandgate_testkit::TestClock;
+use sandgate_types::{Clock as _, SystemClock};
+
+use super::harness::Sandbox;
+
+#[tokio::test]
+async fn both_tokens_are_renewed_before_they_expire() {
+    let sandbox = Sandbox::spare().await;
+    let soon = SystemClock.now().plus(Duration::from_millis(600));
+    let request = pb::AttachRequest {
+        tokens_expire_at: Some(sandgate_api::timestamp_to(soon)),
+        ..sandbox.attachment()
+    };
+    sandbox.attach(request).await.expect("attached");
+    sandbox.mesh.renewed(1).await;
+    sandbox
+        .files()
+        .write_file(super::files::upload("a", b"1"))
+        .await
+        .expect("written");
+    sandbox
+        .files()
+        .sync_files(pb::SyncFilesRequest {})
+        .await
+        .expect("synced");
+    let used = sandbox.mesh.authorizations();
+    assert!(
+        used.contains(&"Bearer daemon-renewed-1".to_owned()),
+        "{used:?}"
+    );
+    assert!(
+        used.iter().all(|value| value.contains("daemon")),
+        "the agent's token is never used for our own calls"
+    );
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_is_tried_again_while_the_pair_is_good() {
+    let clock = TestClock::new();
+    let sandbox = Sandbox::spare_at(clock.shared()).await;
+    sandbox.mesh.set_down(true);
+    // The clock stands still, so there is time for any number of attempts.
+    let soon = clock.now().plus(Duration::from_millis(600));
+    let request = pb::AttachRequest {
+        tokens_expire_at: Some(sandgate_api::timestamp_to(soon)),
+        ..sandbox.attachment()
+    };
+    sandbox.attach(request).await.expect("attached");
+    sandbox.mesh.renewals_asked(3).await;
+    let tried = sandbox.mesh.authorizations();
+    assert!(
+        tried.iter().all(|value| value == "Bearer daemon-canary"),
+        "{tried:?}"
+    );
+    sandbox.mesh.set_down(false);
+    sandbox.mesh.renewed(1).await;
+}
