@@ -40,12 +40,13 @@ pub(crate) fn authorize(head: &mut Parts) -> Result<&'static Method, Fault> {
         .cloned()
         .unwrap_or(Peer::Anonymous);
     let caller = take_caller(&mut head.headers, &peer)?;
-    if !may_call(access, &peer, caller.as_ref()) {
-        let text = "this peer may not call this method";
-        return Err(Fault::permission_denied(NOT_ALLOWED, text));
-    }
+    let may_call = may_call(access, &peer, caller.as_ref());
     if let Some(caller) = caller {
         head.extensions.insert(caller);
+    }
+    if !may_call {
+        let text = "this peer may not call this method";
+        return Err(Fault::permission_denied(NOT_ALLOWED, text));
     }
     Ok(method)
 }

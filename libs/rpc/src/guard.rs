@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::request::Parts;
 use http::{Request, Response};
 use sandgate_api::Method;
 use sandgate_api::options::v1::DeadlineClass;
@@ -25,7 +26,7 @@ use crate::authorize::{authorize, is_open};
 use crate::limits::CALLS_IN_FLIGHT;
 use crate::tail::{End, Tail};
 use crate::trace::{Instruments, Recorder};
-use crate::{Caller, Deadline, Fault, Reason, Shutdown};
+use crate::{Caller, Deadline, Fault, Peer, Reason, Refusals, Refused, Shutdown};
 
 const SHED: Reason = Reason::new("sandgate", "OVERLOADED");
 const ENDING: Reason = Reason::new("sandgate", "SERVER_ENDING");
@@ -44,14 +45,20 @@ struct Shared {
     instruments: Arc<Instruments>,
     admission: Arc<Semaphore>,
     shutdown: Shutdown,
+    refusals: Option<Arc<dyn Refusals>>,
 }
 
 impl GuardLayer {
-    pub(crate) fn new(instruments: Instruments, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(
+        instruments: Instruments,
+        shutdown: Shutdown,
+        refusals: Option<Arc<dyn Refusals>>,
+    ) -> Self {
         Self(Arc::new(Shared {
             instruments: Arc::new(instruments),
             admission: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
             shutdown,
+            refusals,
         }))
     }
 }
@@ -73,6 +80,12 @@ type Checked = (
     Option<OwnedSemaphorePermit>,
     Option<&'static Method>,
 );
+
+/// What did not pass, and whose call it was where the method table refused it.
+struct Unchecked {
+    fault: Fault,
+    who: Option<Box<Parts>>,
+}
 
 /// The services behind the guard.
 #[derive(Debug, Clone)]
@@ -121,7 +134,9 @@ impl Shared {
         let checked = span.in_scope(|| self.check(head, body));
         let (request, admitted, method) = match checked {
             Ok(checked) => checked,
-            Err(fault) => {
+            Err(Unchecked { fault, who }) => {
+                let recording = self.recorded(fault, who).instrument(span);
+                let fault = name.clone().scope(recording).await;
                 recorder.end(fault.code());
                 let mut refused = Status::from(fault).into_http();
                 name.answer(refused.headers_mut());
@@ -153,7 +168,21 @@ impl Shared {
         Ok(answered.map(|body| Body::new(Tail::new(body, recorder, admitted, end))))
     }
 
-    fn check(&self, mut head: http::request::Parts, body: Body) -> Result<Checked, Fault> {
+    /// Has a refusal put on record, where somebody records them, and answers what is to be answered then.
+    async fn recorded(&self, fault: Fault, who: Option<Box<Parts>>) -> Fault {
+        let (Some(refusals), Some(head)) = (&self.refusals, who) else {
+            return fault;
+        };
+        let peer = head.extensions.get::<Peer>().unwrap_or(&Peer::Anonymous);
+        let refused = Refused {
+            method: sandgate_api::find(head.uri.path()).map_or("other", |method| method.path),
+            peer,
+            caller: head.extensions.get::<Caller>(),
+        };
+        refusals.refused(refused, fault).await
+    }
+
+    fn check(&self, mut head: Parts, body: Body) -> Result<Checked, Unchecked> {
         if is_open(head.uri.path()) {
             // A server that is full is not dead, so a probe is not counted.
             return Ok((Request::from_parts(head, body), None, None));
@@ -164,8 +193,15 @@ impl Shared {
                 Fault::exhausted(SHED, "the service has as many calls as it takes")
                     .quota("calls", "the calls in flight of one server")
                     .retry_after(SHED_RETRY)
-            })?;
-        let method = authorize(&mut head)?;
+            })
+            .map_err(|fault| Unchecked { fault, who: None })?;
+        let method = match authorize(&mut head) {
+            Ok(method) => method,
+            Err(fault) => {
+                let who = Some(Box::new(head));
+                return Err(Unchecked { fault, who });
+            }
+        };
         if let Some(tenant) = tenant_of(&head) {
             Span::current().record(semconv::TENANT, tenant);
         }

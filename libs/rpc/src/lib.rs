@@ -14,6 +14,7 @@ mod identity;
 mod limits;
 mod page;
 mod readiness;
+mod refusals;
 mod request;
 mod retry;
 mod server;
@@ -31,6 +32,7 @@ pub use identity::{
 pub use limits::{HEADER_LIST_MAX_BYTES, MESSAGE_MAX_BYTES};
 pub use page::{PageToken, page_size};
 pub use readiness::{Part, Readiness};
+pub use refusals::{Refusals, Refused};
 pub use request::{REQUEST_NAME_METADATA, RequestName};
 pub use sandgate_api::options::v1::{Role, Service};
 pub use server::{ServeError, Server, ServerOptions};

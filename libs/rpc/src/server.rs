@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -24,7 +25,7 @@ use crate::limits::{
     STREAMS_PER_CONNECTION,
 };
 use crate::trace::Instruments;
-use crate::{Listen, Readiness, Shutdown};
+use crate::{Listen, Readiness, Refusals, Shutdown};
 
 /// Calls that are on their way when the end begins have this long.
 const GRACE: Duration = Duration::from_secs(10);
@@ -82,6 +83,7 @@ pub struct Server {
     options: ServerOptions,
     routes: RoutesBuilder,
     services: BTreeSet<&'static str>,
+    refusals: Option<Arc<dyn Refusals>>,
 }
 
 impl Server {
@@ -91,7 +93,15 @@ impl Server {
             options,
             routes: Routes::builder(),
             services: BTreeSet::new(),
+            refusals: None,
         }
+    }
+
+    /// Has callers whom the method table refuses put on record, before their answer leaves.
+    #[must_use]
+    pub fn recording_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
+        self.refusals = Some(refusals);
+        self
     }
 
     /// Adds a generated service.
@@ -124,6 +134,7 @@ impl Server {
             options,
             mut routes,
             services,
+            refusals,
         } = self;
         check_access(&services)?;
         let (reporter, health) = tonic_health::server::health_reporter();
@@ -170,6 +181,7 @@ impl Server {
             .layer(GuardLayer::new(
                 Instruments::new(&options.meters),
                 shutdown.clone(),
+                refusals,
             ))
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .http2_max_header_list_size(HEADER_LIST_MAX_BYTES)
