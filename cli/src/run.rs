@@ -161,6 +161,10 @@ async fn create_now(
     let request = orchestrator::ResumeSandboxRequest {
         sandbox_id,
         wait: orchestrator::Wait::Ready.into(),
+        environment: std::collections::HashMap::new(),
+        request_id: LinkId::random(&mut StdRng::from_os_rng())
+            .as_str()
+            .to_owned(),
     };
     let resumed = client
         .sandboxes()

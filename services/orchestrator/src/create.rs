@@ -1,6 +1,5 @@
 //! Create: one live sandbox for each conversation, whoever asks how often.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,9 @@ use sandgate_types::{
 };
 
 use crate::caller::Scope;
+use crate::environment::Environment;
 use crate::life::{ApplyError, Life};
+use crate::records::{self, By};
 use crate::sandbox::{Facts, Intent, Phase, Reason, Sandbox, State};
 use crate::store::{Creation, Memo, RequestKey, StoreError};
 use crate::template::Template;
@@ -31,7 +32,7 @@ pub(crate) struct CreateRequest {
     pub(crate) ttl: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) labels: Labels,
-    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) environment: Environment,
     pub(crate) operations: Option<Vec<String>>,
     pub(crate) wait: Wait,
     pub(crate) request: Option<RequestId>,
@@ -104,8 +105,9 @@ impl CreateRequest {
             text(key.as_str());
             text(value);
         }
-        text(&format!("{}", environment.len()));
-        for name in environment.keys() {
+        let names = environment.names();
+        text(&format!("{}", names.len()));
+        for name in names {
             text(name);
         }
         text(&format!("{:?}", operations.as_ref().map(Vec::len)));
@@ -134,6 +136,7 @@ impl CreateRequest {
                 template: self.template.clone(),
                 labels: self.labels.clone(),
                 created_at: now,
+                ttl,
                 idle_timeout: self.idle_timeout.unwrap_or(template.idle_timeout),
                 operations: self.operations.clone(),
             },
@@ -149,16 +152,20 @@ impl CreateRequest {
                 bounds: Vec::new(),
                 intent: Some(Intent::Start),
                 awaits_environment: !self.environment.is_empty(),
+                has_environment: !self.environment.is_empty(),
             },
             version: 1,
         })
     }
 
-    /// In which field the live sandbox is not what is asked for.
+    /// In which field the live sandbox is not, or may not be, what is asked for.
     fn difference(&self, live: &Sandbox) -> Option<&'static str> {
         let facts = &live.facts;
         if facts.template != self.template {
             return Some("template");
+        }
+        if self.ttl.is_some_and(|wished| wished != facts.ttl) {
+            return Some("ttl");
         }
         if self
             .idle_timeout
@@ -166,8 +173,15 @@ impl CreateRequest {
         {
             return Some("idle_timeout");
         }
+        if !self.labels.is_empty() && self.labels != facts.labels {
+            return Some("labels");
+        }
         if self.operations.is_some() && self.operations != facts.operations {
             return Some("operations");
+        }
+        // Values are never stored, so nobody can say whether they are the same.
+        if !self.environment.is_empty() {
+            return Some("environment");
         }
         None
     }
@@ -197,11 +211,13 @@ impl Life {
         // In memory before the row is: whoever finds the row leaves it to this create.
         let cell = self.hub.cell(&row.facts.id);
         let _alone = cell.begin_driving();
-        self.keep_environment(&row.facts.id, request.environment.clone());
+        self.environments
+            .keep(&row.facts.id, request.environment.clone());
         let asked = key.as_ref().map(|key| (key, content));
-        let creation = self.store.create(&row, &self.lease(), asked).await;
+        let entry = records::of_created(&row, &By::Principal(scope.principal.clone()));
+        let creation = self.store.create(&row, &self.lease(), asked, entry).await;
         if !matches!(creation, Ok(Creation::Created(_))) {
-            self.keep_no_environment(&row.facts.id);
+            self.environments.forget(&row.facts.id);
             // A row that was written although the answer was lost is the reconciler's.
             let _asked = cell.stop_driving();
         }
@@ -257,16 +273,8 @@ impl Life {
             return Err(CreateError::RequestReused);
         }
         let sandbox = self.get(&memo.sandbox).await?.ok_or(CreateError::Gone)?;
-        let waits = sandbox.state.awaits_environment && sandbox.state.is_starting();
-        if waits && !self.holds_environment(&memo.sandbox) {
-            // The process that took the first request is gone, and its memory with it; here it is again.
-            self.keep_environment(&memo.sandbox, request.environment.clone());
-            let cell = self.hub.cell(&memo.sandbox);
-            if cell.view().is_none() {
-                cell.show(&sandbox);
-            }
-            self.drive(&cell, &memo.sandbox);
-        }
+        // The process that took the first request may be gone, and its memory with it; here it is again.
+        self.bring_again(&sandbox, &request.environment);
         Ok(sandbox)
     }
 }

@@ -9,6 +9,7 @@ use crate::caller::{ScopeError, UserError};
 use crate::create::CreateError;
 use crate::life::ApplyError;
 use crate::lifecycle::Refusal;
+use crate::resume::ResumeError;
 use crate::sandbox::{self, Phase, Sandbox};
 use crate::store::StoreError;
 
@@ -161,6 +162,13 @@ impl From<Refusal> for Fault {
                 "it must not be DELETED, FINISHED or FAILED",
             ),
             Refusal::Late => not_current(),
+            Refusal::EnvironmentMissing => Fault::failed_precondition(
+                reason("ENVIRONMENT_MISSING"),
+                "the sandbox was created with an environment, whose values are not kept; bring them again in `environment`",
+            )
+            .precondition("FIELD", "environment", "it must be brought by each resume")
+            .meta("field", "environment"),
+            Refusal::Runs => differs("environment"),
         }
     }
 }
@@ -201,20 +209,53 @@ impl From<UserError> for Fault {
     }
 }
 
+/// The live sandbox is not, or may not be, what is asked for.
+fn differs(field: &'static str) -> Fault {
+    let text = match field {
+        "ttl" => "the conversation has a live sandbox with another ttl; ExtendSandbox moves its end".to_owned(),
+        "environment" => "the conversation has a live sandbox, with whose environment another cannot be compared; \
+                          leave it out, or suspend the sandbox and resume it with this environment"
+            .to_owned(),
+        field => format!(
+            "the conversation has a live sandbox with another {field}; delete it first, or ask for the same"
+        ),
+    };
+    Fault::already_exists(reason("SANDBOX_DIFFERS"), text).meta("field", field)
+}
+
+/// What a resume that began nothing is to the caller.
+pub(crate) fn of_resume(error: ResumeError, id: &SandboxId) -> Fault {
+    match error {
+        ResumeError::Malformed(malformed) => malformed.into(),
+        ResumeError::Runs => differs("environment"),
+        ResumeError::Apply(error) => of_apply(error, id),
+    }
+}
+
+/// A refusal that could not be put on record is no answer yet.
+pub(crate) fn unrecorded(error: &StoreError) -> Fault {
+    tracing::warn!(%error, "a refusal is not on record");
+    Fault::unavailable(
+        reason("AUDIT_UNAVAILABLE"),
+        "the answer could not be put on record; call again",
+    )
+    .retry_after(BUSY)
+}
+
 /// What a create that made nothing is to the caller.
 pub(crate) fn of_create(error: CreateError) -> Fault {
     match error {
         CreateError::Malformed(malformed) => malformed.into(),
-        CreateError::OwnedByAnother => Fault::permission_denied(reason("CONVERSATION_OWNED"), OWNED_BY_ANOTHER),
-        CreateError::Differs(field) => Fault::already_exists(
-            reason("SANDBOX_DIFFERS"),
-            format!("the conversation has a live sandbox with another {field}; delete it first, or ask for the same"),
-        )
-        .meta("field", field),
-        CreateError::Ending => Refusal::Ending.into(),
-        CreateError::RequestReused => {
-            Malformed::new("request_id", "must not repeat that of a request with other content").into()
+        CreateError::OwnedByAnother => {
+            Fault::permission_denied(reason("CONVERSATION_OWNED"), OWNED_BY_ANOTHER)
         }
+        CreateError::Differs(field) => differs(field),
+        CreateError::Ending => Refusal::Ending.into(),
+        CreateError::RequestReused => Malformed::new(
+            "request_id",
+            "must not repeat that of a request with other content",
+        )
+        .into(),
         CreateError::Gone => Fault::not_found(
             reason("SANDBOX_UNKNOWN"),
             "the sandbox that this request made is gone; use another request_id",
@@ -222,7 +263,11 @@ pub(crate) fn of_create(error: CreateError) -> Fault {
         CreateError::Apply(ApplyError::Store(error)) => error.into(),
         CreateError::Apply(ApplyError::Refused(refusal)) => refusal.into(),
         CreateError::Apply(ApplyError::Contended | ApplyError::Other | ApplyError::Unknown) => {
-            Fault::aborted(reason("CONTENDED"), "the sandbox was changed by others; call again").retry_after(BUSY)
+            Fault::aborted(
+                reason("CONTENDED"),
+                "the sandbox was changed by others; call again",
+            )
+            .retry_after(BUSY)
         }
         CreateError::Apply(ApplyError::Ending) => ending(),
     }

@@ -7,22 +7,22 @@ mod drive;
 mod end;
 mod start;
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use sandgate_backend::Backend;
 use sandgate_rpc::Shutdown;
 use sandgate_types::{Clock, SandboxId, Timestamp};
 use tokio::sync::oneshot;
 
+use crate::environment::Environments;
 use crate::feed::Feed;
 use crate::hub::{Cell, Hub};
 use crate::lifecycle::{self, Effect, Event, Refusal};
 use crate::peers::Peers;
+use crate::records::{self, By};
 use crate::sandbox::Sandbox;
-use crate::store::{Lease, Store, StoreError};
+use crate::store::{Beside, Lease, Memo, RequestKey, Store, StoreError};
 use crate::template::Templates;
 
 /// How long an intent belongs to who carries it out; renewed by each reconciliation.
@@ -89,6 +89,20 @@ pub(crate) enum ApplyError {
     Ending,
 }
 
+/// Who asks for a change, and under which request id.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) by: By,
+    pub(crate) request: Option<(RequestKey, Memo)>,
+}
+
+impl Asked {
+    /// Without a request id.
+    pub(crate) fn by(by: By) -> Self {
+        Self { by, request: None }
+    }
+}
+
 /// The orchestrator at work.
 pub(crate) struct Life {
     pub(crate) templates: Templates,
@@ -102,8 +116,7 @@ pub(crate) struct Life {
     /// One start of one orchestrator, as intents name it.
     pub(crate) owner: String,
     pub(crate) started_at: Timestamp,
-    /// Environments of creates that no keeper has taken yet. They are never stored.
-    environments: Mutex<HashMap<SandboxId, BTreeMap<String, String>>>,
+    pub(crate) environments: Environments,
     tasks: Shutdown,
     /// Begun when nothing more may be waited for.
     halt: Shutdown,
@@ -146,7 +159,7 @@ impl Life {
             started_at: clock.now(),
             clock,
             owner,
-            environments: Mutex::new(HashMap::new()),
+            environments: Environments::default(),
             tasks,
             halt,
         })
@@ -159,21 +172,6 @@ impl Life {
             now,
             until: now.plus(LEASE),
         }
-    }
-
-    /// Whether a sandbox's environment is here.
-    pub(crate) fn holds_environment(&self, id: &SandboxId) -> bool {
-        self.environments.lock().contains_key(id)
-    }
-
-    pub(crate) fn keep_environment(&self, id: &SandboxId, environment: BTreeMap<String, String>) {
-        if !environment.is_empty() {
-            self.environments.lock().insert(id.clone(), environment);
-        }
-    }
-
-    pub(crate) fn keep_no_environment(&self, id: &SandboxId) {
-        self.environments.lock().remove(id);
     }
 
     /// Runs `work` to its end in a task of its own, and waits for it; the caller may leave.
@@ -217,7 +215,7 @@ impl Life {
         Ok(Arc::new(row))
     }
 
-    /// Makes what `event` makes of a sandbox, and answers it.
+    /// Makes what `event`, for which nobody asked, makes of a sandbox, and answers it.
     pub(crate) async fn apply(
         self: &Arc<Self>,
         id: &SandboxId,
@@ -231,6 +229,18 @@ impl Life {
         self: &Arc<Self>,
         id: &SandboxId,
         event: Event,
+        holds: impl Fn(&Sandbox) -> bool + Send,
+    ) -> Result<Arc<Sandbox>, ApplyError> {
+        self.apply_asked(id, event, &Asked::by(By::Itself), holds)
+            .await
+    }
+
+    /// As [`Self::apply_if`], for who asked for it. It is on record before anything of it is done.
+    pub(crate) async fn apply_asked(
+        self: &Arc<Self>,
+        id: &SandboxId,
+        event: Event,
+        asked: &Asked,
         holds: impl Fn(&Sandbox) -> bool + Send,
     ) -> Result<Arc<Sandbox>, ApplyError> {
         let cell = self.hub.cell(id);
@@ -251,7 +261,7 @@ impl Life {
                 state,
                 version: current.version + i64::from(writes),
             };
-            if writes && !self.store.save(&next, &self.lease()).await? {
+            if writes && !self.write(&next, &event, asked).await? {
                 cell.forget();
                 continue;
             }
@@ -260,6 +270,32 @@ impl Life {
             return Ok(next);
         }
         Err(ApplyError::Contended)
+    }
+
+    /// Writes what `event` made, with its record. Says whether the row was still the one before it.
+    async fn write(
+        &self,
+        next: &Sandbox,
+        event: &Event,
+        asked: &Asked,
+    ) -> Result<bool, StoreError> {
+        let beside = Beside {
+            entry: records::of_change(event, next, &asked.by),
+            request: asked
+                .request
+                .as_ref()
+                .map(|(key, memo)| (key, memo.clone())),
+        };
+        // In memory before the row is: whoever finds the row drives it.
+        let id = &next.facts.id;
+        if let Event::Resume(environment) = event {
+            self.environments.keep(id, environment.clone());
+        }
+        let saved = self.store.save(next, &self.lease(), beside).await;
+        if matches!(event, Event::Resume(_)) && !matches!(saved, Ok(true)) {
+            self.environments.forget(id);
+        }
+        saved
     }
 
     /// Shows a row that was just made, and begins what its intent says; who made it drives the cell already.
@@ -276,7 +312,7 @@ impl Life {
                 Effect::Publish => self.feed.live(sandbox),
                 Effect::Withdraw => self.feed.ending(sandbox),
                 Effect::ForgetEnvironment => {
-                    self.environments.lock().remove(&sandbox.facts.id);
+                    self.environments.forget(&sandbox.facts.id);
                 }
                 // Written before, told by showing, driven after.
                 Effect::Write | Effect::Interrupt | Effect::Drive => {}
@@ -291,5 +327,10 @@ impl Life {
     /// Says whether the process stops waiting for anything.
     pub(crate) fn is_halted(&self) -> bool {
         self.halt.is_begun()
+    }
+
+    /// Waits until the process stops waiting for anything.
+    pub(crate) async fn halted(&self) {
+        self.halt.cancelled().await;
     }
 }

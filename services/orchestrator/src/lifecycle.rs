@@ -12,6 +12,7 @@ use sandgate_types::{InstanceId, SessionId, Timestamp, VersionId};
 
 use self::end::{backend_restarted, command_ended, delete, ended, lost, suspend};
 use self::start::{attached, claim_failed, claimed, hydrated, resume, start_again, start_failed};
+use crate::environment::Environment;
 use crate::sandbox::{Bound, Phase, Reason, State, sentence};
 
 /// Something that happened to a sandbox, or was asked of it.
@@ -53,8 +54,8 @@ pub(crate) enum Event {
     EnvironmentLost,
     /// Suspend, for this reason.
     Suspend(Reason),
-    /// Resume.
-    Resume,
+    /// Resume, with this environment.
+    Resume(Environment),
     /// A new end.
     Extend(Timestamp),
     /// Delete, for this reason.
@@ -110,6 +111,12 @@ pub(crate) enum Refusal {
     /// It is not what the event is about any more.
     #[error("the event came too late")]
     Late,
+    /// It has an environment, and the resume brings none.
+    #[error("the sandbox has an environment, which a resume must bring again")]
+    EnvironmentMissing,
+    /// It runs, so it cannot take what a resume brings.
+    #[error("the sandbox runs already")]
+    Runs,
 }
 
 /// Decides what `event` at `now` makes of `state`. An event that changes nothing has no effects.
@@ -148,7 +155,7 @@ pub(crate) fn step(
             now,
         ),
         Event::Suspend(reason) => suspend(state, reason),
-        Event::Resume => resume(state),
+        Event::Resume(environment) => resume(state, &environment),
         Event::Extend(until) => extend(state, until),
         Event::Delete(reason) => delete(state, reason, now),
         Event::Ended {

@@ -16,7 +16,7 @@ use sandgate_api::token::v1::revocation_service_client::RevocationServiceClient;
 use sandgate_api::token::v1::token_service_client::TokenServiceClient;
 use sandgate_api::{duration_to, timestamp_to};
 use sandgate_rpc::{Channel, ChannelOptions, Target};
-use sandgate_types::{InstanceId, VersionId};
+use sandgate_types::{InstanceId, PolicyRevision, VersionId};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -61,6 +61,15 @@ impl PeerError {
             message,
             status: Some(Box::new(status)),
         }
+    }
+
+    /// Whether the peer is only away: it may answer otherwise once it is back.
+    pub(crate) fn is_passing(&self) -> bool {
+        let code = self.status.as_ref().map(|status| status.code());
+        matches!(
+            code,
+            Some(Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
+        )
     }
 
     fn strange(peer: &'static str, message: &str) -> Self {
@@ -207,7 +216,7 @@ impl Peers {
                 .operations
                 .clone()
                 .map(|names| token_pb::Operations { names }),
-            policy_revision: 0,
+            policy_revision: PolicyRevision::CURRENT.get(),
             session_start: Some(timestamp_to(run.claimed_at)),
             session_max: Some(duration_to(template.session_max)),
         };

@@ -1,7 +1,8 @@
 //! What is, against what should be: from both sides, rows without an instance and instances without a row.
 //!
 //! [`plan`] decides and is pure. It concludes absence only from complete answers: rows are read after the
-//! backend's list, so that an instance which was claimed meanwhile has its row; sandboxes that a task of this
+//! backend's list, so that an instance which was claimed meanwhile has its row, and instances are listed again
+//! after the rows, so that a row which became READY meanwhile has its instance. Sandboxes that a task of this
 //! process is at are left to it.
 
 use std::collections::{HashMap, HashSet};
@@ -11,6 +12,7 @@ use sandgate_types::{Generation, InstanceId, SandboxId};
 
 use crate::life::{ApplyError, Life};
 use crate::lifecycle::Event;
+use crate::records;
 use crate::sandbox::{Intent, Phase, Sandbox};
 
 /// An instance as the backend lists it.
@@ -51,14 +53,18 @@ pub(crate) enum Action {
     Drive(SandboxId),
 }
 
-/// Decides what to do.
-pub(crate) fn plan(rows: &[Known], instances: &[Listed], when: When) -> Vec<Action> {
+/// Decides what to do: `instances` were there before the rows were read, and `there` after.
+pub(crate) fn plan(
+    rows: &[Known],
+    instances: &[Listed],
+    there: &HashSet<InstanceId>,
+    when: When,
+) -> Vec<Action> {
     let mut actions = Vec::new();
     let known: HashMap<&SandboxId, &Known> = rows
         .iter()
         .map(|known| (&known.sandbox.facts.id, known))
         .collect();
-    let there: HashSet<&InstanceId> = instances.iter().map(|listed| &listed.instance).collect();
     for listed in instances {
         let Some((sandbox, generation)) = &listed.claim else {
             continue;
@@ -114,20 +120,9 @@ fn is_wanted(sandbox: &Sandbox, instance: &InstanceId, generation: Option<Genera
 impl Life {
     /// Compares, and does what the plan says. False when the backend or the database did not answer.
     pub(crate) async fn reconcile(self: &Arc<Self>, at_start: bool) -> bool {
-        let listed = match self.backend.list().await {
-            Ok(listed) => listed,
-            Err(error) => {
-                tracing::warn!(%error, "the backend did not list its instances");
-                return false;
-            }
+        let Some(listed) = self.listed().await else {
+            return false;
         };
-        let listed: Vec<Listed> = listed
-            .into_iter()
-            .map(|state| Listed {
-                instance: state.instance,
-                claim: state.sandbox.map(|sandbox| (sandbox, state.generation)),
-            })
-            .collect();
         let mut rows = Vec::new();
         let mut after = None;
         loop {
@@ -151,6 +146,10 @@ impl Life {
                 }
             }));
         }
+        let Some(there) = self.listed().await else {
+            return false;
+        };
+        let there = there.into_iter().map(|listed| listed.instance).collect();
         let when = When {
             at_start,
             instances_survive: self.backend.capabilities().survives_restart,
@@ -165,10 +164,30 @@ impl Life {
                 tracing::debug!(%error, "a lease was not renewed");
             }
         }
-        for action in plan(&rows, &listed, when) {
+        for action in plan(&rows, &listed, &there, when) {
+            // Tasks that were at a sandbox have stopped with the process, and look like none.
+            if self.is_halted() {
+                return false;
+            }
             self.act(action, &rows).await;
         }
         true
+    }
+
+    /// What the backend lists; `None` when it does not answer.
+    async fn listed(&self) -> Option<Vec<Listed>> {
+        let listed = match self.backend.list().await {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::warn!(%error, "the backend did not list its instances");
+                return None;
+            }
+        };
+        let listed = listed.into_iter().map(|state| Listed {
+            instance: state.instance,
+            claim: state.sandbox.map(|sandbox| (sandbox, state.generation)),
+        });
+        Some(listed.collect())
     }
 
     /// Gates learn of spares that are there, and of spares that are not.
@@ -207,10 +226,10 @@ impl Life {
                 let event = if lost { Event::EnvironmentLost } else { event };
                 tracing::info!(sandbox = %id, ?event, "a row without its instance");
                 // What was compared may have gone on since: a start that a client has woken must not be made
-                // again under its feet.
+                // again under its feet, and one whose task has stopped with the process is the next one's.
                 let cell = self.hub.cell(&id);
                 let holds = |current: &Sandbox| {
-                    !cell.is_driven() && current.revision() == row.revision()
+                    !cell.is_driven() && !self.is_halted() && current.revision() == row.revision()
                 };
                 match self.apply_if(&id, event, holds).await {
                     Ok(_) => {}
@@ -234,11 +253,24 @@ impl Life {
     }
 
     /// Revokes and releases an instance that no row wants. What fails is tried again by the next comparison.
-    async fn destroy(&self, instance: &InstanceId, owner: &SandboxId) {
+    pub(crate) async fn destroy(&self, instance: &InstanceId, owner: &SandboxId) {
         tracing::info!(%instance, sandbox = %owner, "an instance that no row wants is destroyed");
+        let row = match self.store.get(owner).await {
+            Ok(row) => row,
+            Err(error) => {
+                tracing::warn!(%instance, %error, "its row was not read, so it stays for now");
+                return;
+            }
+        };
+        let tenant = row.as_ref().map(|row| &row.facts.tenant);
+        let entry = records::of_destroyed(owner, tenant);
+        if let Err(error) = self.store.record(entry).await {
+            tracing::warn!(%instance, %error, "its end is not on record, so it stays for now");
+            return;
+        }
         // Without a row nobody has minted for it: tokens come after the row.
-        if let Ok(Some(owner)) = self.store.get(owner).await
-            && let Err(error) = self.peers.revoke_instance(&owner, instance).await
+        if let Some(row) = row
+            && let Err(error) = self.peers.revoke_instance(&row, instance).await
         {
             tracing::warn!(%instance, %error, "it is not revoked yet");
         }
@@ -251,7 +283,7 @@ impl Life {
     /// Whether a start waits for an environment that its client has had time enough to bring again.
     fn lost_environment(&self, id: &SandboxId, row: &Sandbox) -> bool {
         row.state.awaits_environment
-            && !self.holds_environment(id)
+            && !self.environments.holds(id)
             && self.clock.now().since(self.started_at) > self.limits.environment_grace
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Facts {
     pub(crate) labels: Labels,
     /// When it was created.
     pub(crate) created_at: Timestamp,
+    /// The lifetime with which it was created; an extension moves its end and not this.
+    pub(crate) ttl: Duration,
     /// After how long without activity it is suspended; zero means never.
     pub(crate) idle_timeout: Duration,
     /// The operations that were asked for; `None` means all that template and tenant allow.
@@ -69,9 +71,11 @@ pub(crate) struct State {
     pub(crate) bounds: Vec<Bound>,
     /// The transition that was begun and is not finished.
     pub(crate) intent: Option<Intent>,
-    /// Whether the create carried an environment that no instance has taken yet. It is never stored: a
-    /// process that holds it hands it to Attach, and then nobody has it but the keeper.
+    /// Whether the start has an environment that no instance has taken yet. It is never stored: a process
+    /// that holds it hands it to Attach, and then nobody has it but the keeper.
     pub(crate) awaits_environment: bool,
+    /// Whether processes of the conversation have an environment, which each run has to be given again.
+    pub(crate) has_environment: bool,
 }
 
 /// Where a sandbox is in its life.

@@ -8,7 +8,10 @@ use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 use sandgate_backend::Backend;
 use sandgate_db::{Database, DatabaseUrl, OpenError};
-use sandgate_rpc::{Listen, PageToken, Part, Readiness, Server, ServerOptions, Shutdown, Target};
+use sandgate_rpc::{
+    Listen, PageToken, Part, Readiness, Server, ServerOptions, Service, Shutdown, Target,
+    service_name,
+};
 use sandgate_types::{AuditEventId, Clock, Timestamp};
 
 use crate::config::Config;
@@ -194,7 +197,7 @@ impl Work {
             match Database::open(&self.database, &MIGRATIONS).await {
                 Ok(database) => {
                     self.database_part.ready();
-                    return Ok(Some(self.life_with(Store::new(database))));
+                    return Ok(Some(self.life_with(database)));
                 }
                 Err(error) if error.may_pass() => self.database_part.missing(chain(&error)),
                 Err(error) => return Err(error),
@@ -205,7 +208,10 @@ impl Work {
         }
     }
 
-    fn life_with(&self, store: Store) -> Arc<Life> {
+    fn life_with(&self, database: Database) -> Arc<Life> {
+        let owner = AuditEventId::random(&mut StdRng::from_os_rng());
+        let writer = format!("{}/{owner}", service_name(Service::Orchestrator));
+        let store = Store::new(database, writer, Arc::clone(&self.clock));
         Life::new(Parts {
             templates: self.templates.clone(),
             limits: self.limits.clone(),
@@ -213,9 +219,7 @@ impl Work {
             backend: Arc::clone(&self.backend),
             peers: self.peers.clone(),
             clock: Arc::clone(&self.clock),
-            owner: AuditEventId::random(&mut StdRng::from_os_rng())
-                .as_str()
-                .to_owned(),
+            owner: owner.as_str().to_owned(),
             tasks: self.tasks.clone(),
             halt: self.halt.clone(),
         })

@@ -5,14 +5,19 @@
 //! conversation is by a row that nothing removes.
 
 mod audit;
+mod chain;
 mod intents;
 mod requests;
 mod rows;
 mod sandboxes;
 
-use sandgate_db::{Database, DbError, Migration, Migrations};
-use sandgate_types::{SandboxId, Timestamp, UserId};
+use std::sync::Arc;
 
+use sandgate_audit::Entry;
+use sandgate_db::{Database, DbError, Migration, Migrations};
+use sandgate_types::{Clock, SandboxId, Timestamp, UserId};
+
+use self::chain::Chain;
 use crate::sandbox::Sandbox;
 
 pub(crate) use audit::{Appended, RecordCursor, RecordFilter};
@@ -30,6 +35,7 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
             include_str!("../migrations/0001_sandboxes.sql"),
         ),
         Migration::same(2, "audit", include_str!("../migrations/0002_audit.sql")),
+        Migration::same(3, "wishes", include_str!("../migrations/0003_wishes.sql")),
     ],
 };
 
@@ -79,12 +85,25 @@ pub(crate) enum Creation {
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     database: Database,
+    chain: Arc<Chain>,
+}
+
+/// What is written with a row, in the same transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Beside<'a> {
+    /// The record of the change.
+    pub(crate) entry: Option<Entry>,
+    /// The request that asked for it, to be remembered.
+    pub(crate) request: Option<(&'a RequestKey, Memo)>,
 }
 
 impl Store {
-    /// The store in an open database.
-    pub(crate) fn new(database: Database) -> Self {
-        Self { database }
+    /// The store in an open database, which puts what it does on record as `writer`.
+    pub(crate) fn new(database: Database, writer: String, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            database,
+            chain: Arc::new(Chain::new(writer, clock)),
+        }
     }
 
     /// Whether the database answers.
@@ -95,8 +114,8 @@ impl Store {
         Ok(self.database.ping().await?)
     }
 
-    /// Makes a row with its intent, the conversation's owner and the memory of the request, in one
-    /// transaction; or finds what is in the way, and writes nothing.
+    /// Makes a row with its intent, the conversation's owner, the memory of the request and the record, in
+    /// one transaction; or finds what is in the way, and writes nothing.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -105,8 +124,10 @@ impl Store {
         new: &Sandbox,
         lease: &Lease,
         request: Option<(&RequestKey, [u8; 32])>,
+        entry: Entry,
     ) -> Result<Creation, StoreError> {
         let facts = &new.facts;
+        let mut turn = self.chain.turn().await;
         let mut write = self.database.begin_write().await?;
         if let Some((key, _)) = request
             && let Some(memo) = requests::find(&mut write, key).await?
@@ -143,22 +164,44 @@ impl Store {
             };
             requests::remember(&mut write, key, &memo, facts.created_at).await?;
         }
+        turn.append(&mut write, entry).await?;
         write.commit().await?;
+        turn.committed();
         Ok(Creation::Created(new.clone()))
     }
 
-    /// Writes `next` and its intent if the row still has the version before it. Says whether it did.
+    /// Writes `next`, its intent and what belongs beside it, if the row still has the version before it. Says
+    /// whether it did.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub(crate) async fn save(&self, next: &Sandbox, lease: &Lease) -> Result<bool, StoreError> {
+    pub(crate) async fn save(
+        &self,
+        next: &Sandbox,
+        lease: &Lease,
+        beside: Beside<'_>,
+    ) -> Result<bool, StoreError> {
+        let Beside { entry, request } = beside;
+        let mut turn = match &entry {
+            Some(_) => Some(self.chain.turn().await),
+            None => None,
+        };
         let mut write = self.database.begin_write().await?;
         if !sandboxes::update(&mut write, next).await? {
             write.rollback().await?;
             return Ok(false);
         }
         intents::save(&mut write, next, lease).await?;
+        if let Some((key, memo)) = request {
+            requests::remember(&mut write, key, &memo, lease.now).await?;
+        }
+        if let (Some(turn), Some(entry)) = (&mut turn, entry) {
+            turn.append(&mut write, entry).await?;
+        }
         write.commit().await?;
+        if let Some(turn) = turn {
+            turn.committed();
+        }
         Ok(true)
     }
 

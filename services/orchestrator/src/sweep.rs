@@ -6,6 +6,7 @@ use sandgate_backend::InstanceEvent;
 use sandgate_rpc::Shutdown;
 use sandgate_types::{InstanceId, SandboxId, Timestamp};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::MissedTickBehavior;
 
 use crate::life::Life;
 use crate::lifecycle::Event;
@@ -41,12 +42,16 @@ impl Life {
     pub(crate) async fn attend(self: Arc<Self>, shutdown: Shutdown) {
         let mut events = self.backend.watch();
         let mut compare = tokio::time::interval(self.limits.reconcile);
+        compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         compare.reset();
         let mut sweep = tokio::time::interval(self.limits.sweep);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sweeps: u64 = 0;
         loop {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
+                () = self.halted() => return,
                 event = events.recv() => match event {
                     Ok(event) => self.hear(event).await,
                     Err(RecvError::Lagged(_)) => {

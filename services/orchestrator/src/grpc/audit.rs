@@ -9,12 +9,16 @@ use tonic::{Request, Response};
 
 use super::{Reply, Services};
 use crate::error;
+use crate::records;
 use crate::store::{Appended, RecordCursor, RecordFilter};
 
 /// As the proto says.
 const BATCH_MAX: usize = 1_000;
 /// The longest name of a writer: a service and its start.
 const WRITER_MAX_BYTES: usize = 128;
+
+/// As records name it.
+const APPEND: &str = "sandgate.audit.v1.AuditService/AppendRecords";
 
 fn records_from(
     records: Vec<pb::Record>,
@@ -103,15 +107,17 @@ impl AuditService for Services {
         let peer = Peer::of(&request);
         let pb::AppendRecordsRequest { records } = request.into_inner();
         let (writer, records) = records_from(records).map_err(Fault::from)?;
-        let own = match peer {
+        let own = match &peer {
             Peer::Service(service) => writer
                 .split_once('/')
-                .is_some_and(|(name, start)| name == service_name(service) && !start.is_empty()),
+                .is_some_and(|(name, start)| name == service_name(*service) && !start.is_empty()),
             // The method's rule names services; whoever else got here writes nothing.
             Peer::Local | Peer::Instance(_) | Peer::Anonymous => false,
         };
         if !own {
-            return Err(error::audit_writer().into());
+            let refusal = error::audit_writer();
+            let entry = records::of_refused(APPEND, refusal.reason(), &peer, None);
+            return Err(self.recorded(entry, refusal).await.into());
         }
         match life
             .store

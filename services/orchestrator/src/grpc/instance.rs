@@ -12,8 +12,9 @@ use tonic::{Request, Response};
 use super::{Reply, Services};
 use crate::caller;
 use crate::error;
-use crate::life::ApplyError;
+use crate::life::{ApplyError, Asked};
 use crate::lifecycle::{Event, Refusal};
+use crate::records::By;
 use crate::sandbox::{LAST_OUTPUT_MAX_BYTES, MESSAGE_MAX_BYTES};
 
 fn event_from(report: Option<Report>) -> Result<Event, Malformed> {
@@ -61,13 +62,15 @@ impl InstanceService for Services {
         request: Request<pb::ReportInstanceRequest>,
     ) -> Reply<pb::ReportInstanceResponse> {
         let life = self.life()?;
-        let session = caller::session(&Caller::of(&request)?).map_err(Fault::from)?;
+        let caller = Caller::of(&request)?;
+        let session = caller::session(&caller).map_err(Fault::from)?;
         let pb::ReportInstanceRequest { event } = request.into_inner();
         let event = event_from(event).map_err(Fault::from)?;
         let id = session.sandbox.clone();
         let task = Arc::clone(life);
         let reported = life.tracked(async move {
-            task.apply_if(&session.sandbox, event, |sandbox| {
+            let asked = Asked::by(By::caller(&caller));
+            task.apply_asked(&session.sandbox, event, &asked, |sandbox| {
                 sandbox.is_current(&session.instance, session.generation)
             })
             .await

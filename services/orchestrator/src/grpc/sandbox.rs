@@ -7,21 +7,27 @@ use sandgate_api::orchestrator::v1 as pb;
 use sandgate_api::orchestrator::v1::sandbox_service_server::SandboxService;
 use sandgate_rpc::{Caller, Fault, page_size};
 use sandgate_types::{
-    ConversationId, Malformed, RequestId, SandboxId, TemplateName, Timestamp, UserId, Violations,
+    ConversationId, Malformed, SandboxId, TemplateName, Timestamp, UserId, Violations,
 };
 use tonic::{Request, Response};
 
 use super::watch::{Watching, watching};
 use super::{Events, Reply, Services, wire};
 use crate::caller::Scope;
-use crate::create::CreateRequest;
+use crate::create::{CreateError, CreateRequest};
+use crate::environment::Environment;
 use crate::error;
-use crate::life::Life;
+use crate::life::{Asked, Life};
 use crate::lifecycle::Event;
+use crate::records::By;
+use crate::resume::ResumeRequest;
 use crate::sandbox::{Phase, Reason, Sandbox};
 use crate::store::{Cursor, Filter};
 use crate::template::DEFAULT;
 use crate::wait::Wait;
+
+/// As records name it.
+const CREATE: &str = "sandgate.orchestrator.v1.SandboxService/CreateSandbox";
 
 /// The sandbox of a request, if it is the caller's; the rest of all is unknown to them.
 async fn find(life: &Life, scope: &Scope, id: &SandboxId) -> Result<Arc<Sandbox>, Fault> {
@@ -32,10 +38,16 @@ async fn find(life: &Life, scope: &Scope, id: &SandboxId) -> Result<Arc<Sandbox>
 }
 
 /// Applies an event in a task that the caller's leaving does not end.
-async fn apply(life: &Arc<Life>, id: &SandboxId, event: Event) -> Result<Arc<Sandbox>, Fault> {
+async fn apply(
+    life: &Arc<Life>,
+    scope: &Scope,
+    id: &SandboxId,
+    event: Event,
+) -> Result<Arc<Sandbox>, Fault> {
     let (task, sandbox) = (Arc::clone(life), id.clone());
+    let asked = Asked::by(By::Principal(scope.principal.clone()));
     let applied = life
-        .tracked(async move { task.apply(&sandbox, event).await })
+        .tracked(async move { task.apply_asked(&sandbox, event, &asked, |_| true).await })
         .await;
     applied
         .and_then(|applied| applied)
@@ -79,15 +91,14 @@ fn create_request(
             None
         }
     };
-    let environment = violations.check(wire::environment_from(environment));
+    let environment = violations
+        .check(wire::environment_from(environment))
+        .map(Environment::new);
     let operations = violations
         .check(wire::operations_from(operations))
         .flatten();
     let wait = violations.check(wire::wait_from(wait));
-    let request = match request_id.as_str() {
-        "" => None,
-        text => violations.check(RequestId::parse("request_id", text)),
-    };
+    let request = violations.check(wire::request_from(&request_id)).flatten();
     let (Some(conversation), Some(template), Some(labels), Some(environment), Some(wait)) =
         (conversation, template, labels, environment, wait)
     else {
@@ -152,15 +163,22 @@ impl SandboxService for Services {
         request: Request<pb::CreateSandboxRequest>,
     ) -> Reply<pb::CreateSandboxResponse> {
         let life = self.life()?;
-        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let caller = Caller::of(&request)?;
+        let scope = Scope::of(&caller).map_err(Fault::from)?;
         let create = create_request(&scope, request.into_inner())?;
         let wait = create.wait;
         let task = Arc::clone(life);
         let created = life
             .tracked(async move { task.create(&scope, create).await })
             .await;
-        let created = created.map_err(|_| error::ending())?;
-        let (sandbox, created) = created.map_err(error::of_create)?;
+        let (sandbox, created) = match created.map_err(|_| error::ending())? {
+            Ok(created) => created,
+            Err(CreateError::OwnedByAnother) => {
+                let refusal = error::of_create(CreateError::OwnedByAnother);
+                return Err(self.refused(CREATE, &caller, refusal).await.into());
+            }
+            Err(error) => return Err(error::of_create(error).into()),
+        };
         let sandbox = started(life, &sandbox.facts.id, wait).await?;
         Ok(Response::new(pb::CreateSandboxResponse {
             sandbox: Some(wire::sandbox_to(&sandbox)),
@@ -295,7 +313,7 @@ impl SandboxService for Services {
             return Err(Fault::from(Malformed::new("ttl", rule)).into());
         }
         let until = life.clock.now().plus(ttl);
-        let sandbox = apply(life, &id, Event::Extend(until)).await?;
+        let sandbox = apply(life, &scope, &id, Event::Extend(until)).await?;
         Ok(Response::new(pb::ExtendSandboxResponse {
             sandbox: Some(wire::sandbox_to(&sandbox)),
         }))
@@ -310,7 +328,7 @@ impl SandboxService for Services {
         let pb::SuspendSandboxRequest { sandbox_id } = request.into_inner();
         let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
         find(life, &scope, &id).await?;
-        apply(life, &id, Event::Suspend(Reason::Requested)).await?;
+        apply(life, &scope, &id, Event::Suspend(Reason::Requested)).await?;
         let sandbox = life
             .wait_until(&id, |state| state.phase != Phase::Suspending)
             .await
@@ -326,11 +344,28 @@ impl SandboxService for Services {
     ) -> Reply<pb::ResumeSandboxResponse> {
         let life = self.life()?;
         let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
-        let pb::ResumeSandboxRequest { sandbox_id, wait } = request.into_inner();
+        let pb::ResumeSandboxRequest {
+            sandbox_id,
+            wait,
+            environment,
+            request_id,
+        } = request.into_inner();
         let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
         let wait = wire::wait_from(wait).map_err(Fault::from)?;
+        let environment = wire::environment_from(environment).map_err(Fault::from)?;
+        let resume = ResumeRequest {
+            sandbox: id.clone(),
+            environment: Environment::new(environment),
+            request: wire::request_from(&request_id).map_err(Fault::from)?,
+        };
         find(life, &scope, &id).await?;
-        apply(life, &id, Event::Resume).await?;
+        let task = Arc::clone(life);
+        let resumed = life
+            .tracked(async move { task.resume(&scope, resume).await })
+            .await;
+        resumed
+            .map_err(|_| error::ending())?
+            .map_err(|error| error::of_resume(error, &id))?;
         let sandbox = started(life, &id, wait).await?;
         Ok(Response::new(pb::ResumeSandboxResponse {
             sandbox: Some(wire::sandbox_to(&sandbox)),
@@ -346,7 +381,7 @@ impl SandboxService for Services {
         let pb::DeleteSandboxRequest { sandbox_id } = request.into_inner();
         let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
         find(life, &scope, &id).await?;
-        apply(life, &id, Event::Delete(Reason::Requested)).await?;
+        apply(life, &scope, &id, Event::Delete(Reason::Requested)).await?;
         let sandbox = life
             .wait_until(&id, |state| state.phase == Phase::Deleted)
             .await

@@ -8,7 +8,8 @@ use sandgate_api::orchestrator::v1 as pb;
 use sandgate_api::{duration_from, duration_to, timestamp_to};
 use sandgate_session::Operations;
 use sandgate_types::{
-    LABEL_COUNT_MAX, LABEL_VALUE_MAX_BYTES, LabelKey, Labels, Malformed, VersionId, Violations,
+    LABEL_COUNT_MAX, LABEL_VALUE_MAX_BYTES, LabelKey, Labels, Malformed, RequestId, VersionId,
+    Violations,
 };
 
 use crate::sandbox::{Ending, Phase, Reason, Sandbox};
@@ -199,6 +200,14 @@ pub(super) fn environment_from(
     Ok(wire.into_iter().collect())
 }
 
+/// The id by which a request is known when it is repeated.
+pub(super) fn request_from(wire: &str) -> Result<Option<RequestId>, Malformed> {
+    match wire {
+        "" => Ok(None),
+        text => RequestId::parse("request_id", text).map(Some),
+    }
+}
+
 /// The operations that a create asks for.
 pub(super) fn operations_from(
     wire: Option<pb::Operations>,
@@ -229,7 +238,12 @@ pub(super) fn ttl_from(wire: Option<prost_types::Duration>) -> Result<Option<Dur
             "must be between 1s and the template's max_ttl",
         ));
     }
-    Ok(Some(ttl))
+    Ok(Some(in_micros(ttl)))
+}
+
+/// As it is stored; what is finer would come back different.
+fn in_micros(duration: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// An idle timeout; zero means never.
@@ -238,8 +252,7 @@ pub(super) fn idle_from(
 ) -> Result<Option<Duration>, Malformed> {
     let Some(wire) = wire else { return Ok(None) };
     let idle = duration_from("idle_timeout", &wire)?;
-    // Stored in microseconds; what is finer would come back different.
-    let whole = Duration::from_micros(u64::try_from(idle.as_micros()).unwrap_or(u64::MAX));
+    let whole = in_micros(idle);
     if whole > IDLE_MAX || (!idle.is_zero() && idle < Duration::from_secs(1)) {
         return Err(Malformed::new(
             "idle_timeout",

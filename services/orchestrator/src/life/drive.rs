@@ -13,10 +13,16 @@ use crate::sandbox::Intent;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// How long a start waits for peers that are away: as long as a service takes to be started again, its clients'
+/// leases included.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What became of one intent.
 pub(super) enum Outcome {
     /// The row says what is next.
     Done,
+    /// The row says it again: a peer was away.
+    Again,
     /// Nothing can be done until somebody brings what is missing.
     Parked,
 }
@@ -38,6 +44,19 @@ impl Pause {
                 true
             }
         }
+    }
+}
+
+/// The time that peers have to come back.
+pub(super) struct Patience(tokio::time::Instant);
+
+impl Patience {
+    fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.0.elapsed() >= PATIENCE
     }
 }
 
@@ -75,6 +94,7 @@ impl Life {
     /// Answers whether something is left that cannot be done now.
     async fn drive_to_the_end(self: &Arc<Self>, cell: &Arc<Cell>, id: &SandboxId) -> bool {
         let mut pause = Pause::new();
+        let patience = Patience::new();
         loop {
             if self.is_halted() {
                 return true;
@@ -95,7 +115,7 @@ impl Life {
             };
             let carried_out = async {
                 match intent {
-                    Intent::Start => self.start(cell, &sandbox).await,
+                    Intent::Start => self.start(cell, &sandbox, &patience).await,
                     Intent::End => self.end(cell, &sandbox).await,
                 }
             };
@@ -108,6 +128,11 @@ impl Life {
             };
             match outcome {
                 Ok(Outcome::Done) => pause = Pause::new(),
+                Ok(Outcome::Again) => {
+                    if !pause.wait(self).await {
+                        return true;
+                    }
+                }
                 Ok(Outcome::Parked) => return true,
                 // The rules say that it is about something else by now: the row tells what.
                 Err(ApplyError::Refused(_) | ApplyError::Other) => {}

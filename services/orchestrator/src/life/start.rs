@@ -10,13 +10,13 @@ use rand::rngs::StdRng;
 use sandgate_backend::{ClaimRequest, Claimed};
 use sandgate_types::SessionId;
 
-use super::drive::Outcome;
+use super::drive::{Outcome, Patience, Pause};
 use super::{ApplyError, Life};
 use crate::crash::crash_point;
 use crate::hub::Cell;
 use crate::lifecycle::{Claim, Event};
-use crate::peers::PeerError;
-use crate::sandbox::{Bound, Phase, Sandbox};
+use crate::peers::{Head, PeerError, Session};
+use crate::sandbox::{Bound, Phase, Run, Sandbox};
 use crate::server::chain;
 use crate::template::Template;
 
@@ -39,9 +39,10 @@ impl Life {
         self: &Arc<Self>,
         cell: &Arc<Cell>,
         sandbox: &Arc<Sandbox>,
+        patience: &Patience,
     ) -> Result<Outcome, ApplyError> {
         let id = &sandbox.facts.id;
-        if sandbox.state.awaits_environment && !self.holds_environment(id) {
+        if sandbox.state.awaits_environment && !self.environments.holds(id) {
             return Ok(Outcome::Parked);
         }
         crash_point!("create-recorded");
@@ -73,7 +74,7 @@ impl Life {
             })
             .await?;
         crash_point!("create-published");
-        match self.give_identity(cell, &claimed, template).await {
+        match self.give_identity(cell, &claimed, template, patience).await {
             Ok(hydrates) => {
                 crash_point!("create-attached");
                 self.apply(id, Event::Attached { hydrates }).await?;
@@ -84,6 +85,19 @@ impl Life {
                 crash_point!("create-ready");
             }
             Err(Stopped::Interrupted) => {}
+            // The instance may have taken it although the answer was lost; it is not used again.
+            Err(Stopped::Failed(error)) if error.is_passing() && !patience.is_over() => {
+                tracing::info!(sandbox = %id, %error, "a start is made again, since a peer is away");
+                // The row first: an instance that ends while it is the row's was lost.
+                self.apply_if(id, Event::StartAgain, |current| {
+                    current.state.generation == generation
+                })
+                .await?;
+                if let Some(run) = &claimed.state.run {
+                    self.destroy(&run.instance, id).await;
+                }
+                return Ok(Outcome::Again);
+            }
             Err(Stopped::Failed(error)) => {
                 tracing::warn!(sandbox = %id, %error, "an instance did not take its identity");
                 self.apply(id, Event::AttachFailed(error.to_string()))
@@ -131,19 +145,16 @@ impl Life {
         cell: &Arc<Cell>,
         sandbox: &Arc<Sandbox>,
         template: &Template,
+        patience: &Patience,
     ) -> Result<bool, Stopped> {
         let Some(run) = &sandbox.state.run else {
             return Err(Stopped::Interrupted);
         };
         let given = async {
-            let (session, head) = tokio::try_join!(
-                self.peers.mint(sandbox, run, template),
-                self.peers.head(sandbox)
-            )?;
+            let (session, head) = self.session(sandbox, run, template, patience).await?;
             crash_point!("create-minted");
             let hydrates = head.version.is_some();
-            let environment = self.environments.lock().get(&sandbox.facts.id).cloned();
-            let environment = environment.unwrap_or_default();
+            let environment = self.environments.variables(&sandbox.facts.id);
             self.peers
                 .attach(sandbox, run, template, session, head, environment)
                 .await?;
@@ -152,6 +163,32 @@ impl Life {
         tokio::select! {
             given = given => given,
             () = interrupted(cell, sandbox) => Err(Stopped::Interrupted),
+        }
+    }
+
+    /// Asks for what is attached. The instance knows nothing of it yet, so whoever is away is asked again.
+    async fn session(
+        &self,
+        sandbox: &Sandbox,
+        run: &Run,
+        template: &Template,
+        patience: &Patience,
+    ) -> Result<(Session, Head), PeerError> {
+        let mut pause = Pause::new();
+        loop {
+            let asked = tokio::try_join!(
+                self.peers.mint(sandbox, run, template),
+                self.peers.head(sandbox)
+            );
+            match asked {
+                Err(error) if error.is_passing() && !patience.is_over() => {
+                    tracing::debug!(sandbox = %sandbox.facts.id, %error, "a start waits for a peer");
+                    if !pause.wait(self).await {
+                        return Err(error);
+                    }
+                }
+                asked => return asked,
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use sandgate_types::{Timestamp, VersionId};
 
 use super::{Claim, Effect, Refusal, Step, unchanged, with};
+use crate::environment::Environment;
 use crate::sandbox::{Ending, Intent, Phase, Reason, Run, State, sentence};
 
 pub(super) fn claimed(state: &State, claim: Claim, now: Timestamp) -> Step {
@@ -114,8 +115,12 @@ pub(super) fn start_again(state: &State) -> Step {
     Ok((next, vec![Effect::Write, Effect::Drive]))
 }
 
-pub(super) fn resume(state: &State) -> Step {
+pub(super) fn resume(state: &State, environment: &Environment) -> Step {
     match state.phase {
+        // Running without what it was created with would look the same and be another thing.
+        Phase::Suspended if state.has_environment && environment.is_empty() => {
+            Err(Refusal::EnvironmentMissing)
+        }
         Phase::Suspended => {
             let next = State {
                 run: None,
@@ -123,12 +128,19 @@ pub(super) fn resume(state: &State) -> Step {
                 generation: state.generation.next(),
                 intent: Some(Intent::Start),
                 ending: None,
-                awaits_environment: false,
+                awaits_environment: !environment.is_empty(),
+                has_environment: !environment.is_empty(),
                 ..with(state, Phase::Claiming, Reason::None)
             };
             Ok((next, vec![Effect::Write, Effect::Drive]))
         }
-        Phase::Claiming | Phase::Attaching | Phase::Hydrating | Phase::Ready => unchanged(state),
+        Phase::Claiming | Phase::Attaching | Phase::Hydrating | Phase::Ready => {
+            if environment.is_empty() {
+                unchanged(state)
+            } else {
+                Err(Refusal::Runs)
+            }
+        }
         Phase::Suspending | Phase::Deleting => Err(Refusal::Ending),
         Phase::Deleted | Phase::Finished | Phase::Failed => Err(Refusal::Ended),
     }

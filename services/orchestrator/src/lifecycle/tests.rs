@@ -23,6 +23,7 @@ fn claiming() -> State {
         bounds: Vec::new(),
         intent: Some(Intent::Start),
         awaits_environment: false,
+        has_environment: false,
     }
 }
 
@@ -50,6 +51,43 @@ fn after(events: impl IntoIterator<Item = Event>) -> State {
 
 fn ready_state() -> State {
     after([claim(1), Event::Attached { hydrates: false }])
+}
+
+fn environment() -> Environment {
+    Environment::new([("KEY".to_owned(), "value".to_owned())].into())
+}
+
+/// Suspended, after a run that had an environment.
+fn suspended_with_environment() -> State {
+    let begun = State {
+        has_environment: true,
+        ..ready_state()
+    };
+    let ended = Event::Ended {
+        version: None,
+        not_synced: String::new(),
+    };
+    [Event::Suspend(Reason::Requested), ended]
+        .into_iter()
+        .fold(begun, |state, event| {
+            step(&state, event, NOW).expect("it ends").0
+        })
+}
+
+#[test]
+fn what_had_an_environment_is_not_resumed_without_one() {
+    let suspended = suspended_with_environment();
+    let without = step(&suspended, Event::Resume(Environment::default()), NOW);
+    assert_eq!(without, Err(Refusal::EnvironmentMissing));
+    let (state, effects) = step(&suspended, Event::Resume(environment()), NOW).expect("resumed");
+    assert!(state.awaits_environment && state.has_environment);
+    assert_eq!(effects, [Effect::Write, Effect::Drive]);
+}
+
+#[test]
+fn what_runs_takes_no_environment() {
+    let refused = step(&ready_state(), Event::Resume(environment()), NOW);
+    assert_eq!(refused, Err(Refusal::Runs));
 }
 
 #[test]
@@ -145,7 +183,8 @@ fn resume_is_another_generation_without_anything_of_the_last_run() {
             not_synced: "all".into(),
         },
     ]);
-    let (state, _) = step(&suspended, Event::Resume, NOW).expect("suspended");
+    let (state, _) =
+        step(&suspended, Event::Resume(Environment::default()), NOW).expect("suspended");
     assert_eq!(state.generation, Generation::FIRST.next());
     assert_eq!(
         (state.run, state.ending, state.phase),
@@ -163,7 +202,7 @@ fn what_ended_is_neither_resumed_nor_suspended_nor_extended() {
         },
     ]);
     for event in [
-        Event::Resume,
+        Event::Resume(Environment::default()),
         Event::Suspend(Reason::Requested),
         Event::Extend(NOW),
     ] {
@@ -237,7 +276,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::StartAgain),
         Just(Event::EnvironmentLost),
         Just(Event::Suspend(Reason::Idle)),
-        Just(Event::Resume),
+        Just(Event::Resume(Environment::default())),
         Just(Event::Extend(Timestamp::from_seconds(9))),
         Just(Event::Delete(Reason::Requested)),
         Just(Event::Ended {

@@ -20,6 +20,12 @@ const LATER: When = When {
     instances_survive: false,
 };
 
+/// A comparison during which the backend's list stayed the same.
+fn plan(rows: &[Known], instances: &[Listed], when: When) -> Vec<Action> {
+    let there = instances.iter().map(|listed| listed.instance.clone());
+    super::plan(rows, instances, &there.collect(), when)
+}
+
 fn instance(seed: u64) -> InstanceId {
     InstanceId::random(&mut StdRng::seed_from_u64(seed))
 }
@@ -42,6 +48,7 @@ fn row(phase: Phase, intent: Option<Intent>, runs_in: Option<InstanceId>) -> Kno
         template: TemplateName::parse("template", "default").expect("valid"),
         labels: Labels::new(),
         created_at: Timestamp::EPOCH,
+        ttl: Duration::ZERO,
         idle_timeout: Duration::ZERO,
         operations: None,
     };
@@ -57,6 +64,7 @@ fn row(phase: Phase, intent: Option<Intent>, runs_in: Option<InstanceId>) -> Kno
         bounds: Vec::new(),
         intent,
         awaits_environment: false,
+        has_environment: false,
     };
     Known {
         sandbox: Arc::new(Sandbox {
@@ -132,6 +140,13 @@ fn a_row_whose_instance_died_with_the_backend_is_told_so_and_a_later_loss_is_ano
         plan(&rows, &[], LATER),
         [Action::Tell(id, Event::InstanceLost)]
     );
+}
+
+#[test]
+fn a_row_that_became_ready_after_the_first_list_is_not_lost() {
+    let row = row(Phase::Ready, None, Some(instance(1)));
+    let there = HashSet::from([instance(1)]);
+    assert_eq!(super::plan(&[row], &[], &there, LATER), []);
 }
 
 #[test]

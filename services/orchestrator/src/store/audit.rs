@@ -1,10 +1,11 @@
 //! `audit_records`: chains of all writers, appended and never changed.
 
 use prost::Message as _;
-use sandgate_audit::Record;
-use sandgate_db::params;
+use sandgate_audit::{HASH_BYTES, Record};
+use sandgate_db::{Write, params};
 use sandgate_types::{SandboxId, TenantId, Timestamp};
 
+use super::chain::Head;
 use super::{Store, StoreError};
 
 const LAST: &str = "
@@ -64,6 +65,42 @@ fn damaged(rule: impl ToString) -> StoreError {
     }
 }
 
+/// The hash that a record carries.
+pub(super) fn hash_of(record: &Record) -> Result<[u8; HASH_BYTES], StoreError> {
+    let hash = record.hash.as_slice().try_into();
+    hash.map_err(|_| damaged("hash must have 32 bytes"))
+}
+
+/// Number and hash of the last record that is kept of a writer.
+pub(super) async fn head(write: &mut Write, writer: &str) -> Result<Option<Head>, StoreError> {
+    let Some(row) = write.fetch_optional(LAST, params![writer]).await? else {
+        return Ok(None);
+    };
+    let hash = row.bytes("hash")?.try_into();
+    let hash = hash.map_err(|_| damaged("hash must have 32 bytes"))?;
+    Ok(Some((row.integer("sequence")?, hash)))
+}
+
+/// Keeps one record, which follows the last one of its writer.
+pub(super) async fn insert(
+    write: &mut Write,
+    record: &Record,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let values = params![
+        record.writer.as_str(),
+        record.sequence,
+        at,
+        record.decision,
+        record.tenant.as_str(),
+        record.sandbox_id.as_str(),
+        &record.hash,
+        record.encode_to_vec(),
+    ];
+    write.execute(INSERT, values).await?;
+    Ok(())
+}
+
 impl Store {
     /// Appends records of one writer that follow what is kept of it. All of them, or none.
     ///
@@ -75,11 +112,8 @@ impl Store {
         records: &[(Record, Timestamp)],
     ) -> Result<Appended, StoreError> {
         let mut write = self.database.begin_write().await?;
-        let last = write.fetch_optional(LAST, params![writer]).await?;
-        let (head, hash) = match &last {
-            Some(row) => (row.integer("sequence")?, row.bytes("hash")?),
-            None => (0, vec![0; sandgate_audit::HASH_BYTES]),
-        };
+        let last = head(&mut write, writer).await?;
+        let (head, hash) = last.unwrap_or((0, [0; HASH_BYTES]));
         let mut fresh = Vec::new();
         for (record, at) in records {
             if record.sequence > head {
@@ -109,9 +143,6 @@ impl Store {
             write.rollback().await?;
             return Ok(Appended::Gap(head));
         }
-        let hash = hash
-            .try_into()
-            .map_err(|_| damaged("hash must have 32 bytes"))?;
         let chain: Vec<Record> = fresh.iter().map(|(record, _)| (*record).clone()).collect();
         if let Err(broken) = sandgate_audit::verify(hash, &chain) {
             write.rollback().await?;
@@ -122,17 +153,7 @@ impl Store {
         }
         let mut newest = head;
         for (record, at) in fresh {
-            let values = params![
-                writer,
-                record.sequence,
-                *at,
-                record.decision,
-                record.tenant.as_str(),
-                record.sandbox_id.as_str(),
-                &record.hash,
-                record.encode_to_vec(),
-            ];
-            write.execute(INSERT, values).await?;
+            insert(&mut write, record, *at).await?;
             newest = record.sequence;
         }
         write.commit().await?;

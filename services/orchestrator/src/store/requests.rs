@@ -81,6 +81,16 @@ pub(super) async fn forget(write: &mut Write, asked_before: Timestamp) -> Result
 }
 
 impl Store {
+    /// What is remembered of a request.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn recall(&self, key: &RequestKey) -> Result<Option<Memo>, StoreError> {
+        let values = params![key.principal.as_str(), key.rpc, key.request.as_str()];
+        let row = self.database.fetch_optional(FIND, values).await?;
+        row.as_ref().map(read).transpose()
+    }
+
     /// Remembers a request that was answered with a sandbox that was there already.
     ///
     /// # Errors

@@ -34,9 +34,8 @@ pub(super) fn read(row: &Row, intent: Option<&str>) -> Result<Sandbox, StoreErro
         template: TemplateName::parse("template", &row.text("template")?)?,
         labels: labels(&row.text("labels")?)?,
         created_at: row.get("created_at")?,
-        idle_timeout: Duration::from_micros(
-            u64::try_from(row.integer("idle_timeout")?).map_err(damaged)?,
-        ),
+        ttl: duration(row, "ttl")?,
+        idle_timeout: duration(row, "idle_timeout")?,
         operations: row
             .get::<Option<String>>("operations")?
             .map(|text| serde_json::from_str(&text).map_err(damaged))
@@ -65,12 +64,22 @@ pub(super) fn read(row: &Row, intent: Option<&str>) -> Result<Sandbox, StoreErro
         bounds: serde_json::from_str(&row.text("bounds")?).map_err(damaged)?,
         intent,
         awaits_environment: row.get("awaits_environment")?,
+        has_environment: row.get("has_environment")?,
     };
     Ok(Sandbox {
         facts,
         state,
         version: row.integer("version")?,
     })
+}
+
+fn duration(row: &Row, column: &'static str) -> Result<Duration, StoreError> {
+    let micros = u64::try_from(row.integer(column)?).map_err(damaged)?;
+    Ok(Duration::from_micros(micros))
+}
+
+fn micros(duration: Duration) -> Result<i64, StoreError> {
+    i64::try_from(duration.as_micros()).map_err(damaged)
 }
 
 fn run(row: &Row) -> Result<Option<Run>, StoreError> {
@@ -135,9 +144,8 @@ pub(super) fn facts(facts: &Facts) -> Result<Vec<Value>, StoreError> {
         facts.template.as_str().into(),
         serde_json::to_string(&labels).map_err(damaged)?.into(),
         facts.created_at.into(),
-        i64::try_from(facts.idle_timeout.as_micros())
-            .map_err(damaged)?
-            .into(),
+        micros(facts.ttl)?.into(),
+        micros(facts.idle_timeout)?.into(),
         operations.into(),
     ])
 }
@@ -169,5 +177,6 @@ pub(super) fn state(state: &State) -> Result<Vec<Value>, StoreError> {
             .map_err(damaged)?
             .into(),
         state.awaits_environment.into(),
+        state.has_environment.into(),
     ])
 }

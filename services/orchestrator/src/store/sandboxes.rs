@@ -32,16 +32,18 @@ const OWN: &str = "
 const OWNER: &str = "SELECT owner FROM conversations WHERE tenant = $1 AND conversation = $2";
 const INSERT: &str = "
     INSERT INTO sandboxes (sandbox_id, version, tenant, user_name, conversation, template, labels,
-        created_at, idle_timeout, operations, live, phase, reason, message, generation,
+        created_at, ttl, idle_timeout, operations, live, phase, reason, message, generation,
         instance_id, session_id, claimed_at, cold, complete, gone, expires_at, workspace_version,
-        ended_at, exit_code, signal, last_output, not_synced, bounds, awaits_environment)
+        ended_at, exit_code, signal, last_output, not_synced, bounds, awaits_environment,
+        has_environment)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-        $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)";
+        $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)";
 const UPDATE: &str = "
     UPDATE sandboxes SET version = $2, live = $3, phase = $4, reason = $5, message = $6,
         generation = $7, instance_id = $8, session_id = $9, claimed_at = $10, cold = $11, complete = $12,
         gone = $13, expires_at = $14, workspace_version = $15, ended_at = $16, exit_code = $17,
-        signal = $18, last_output = $19, not_synced = $20, bounds = $21, awaits_environment = $22
+        signal = $18, last_output = $19, not_synced = $20, bounds = $21, awaits_environment = $22,
+        has_environment = $23
     WHERE sandbox_id = $1 AND version = $2 - 1";
 const FORGET: &str = "DELETE FROM sandboxes WHERE live = 0 AND ended_at < $1";
 /// Rows that one statement of the reconciler reads.

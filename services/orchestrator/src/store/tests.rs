@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sandgate_audit::{Decision, Entry, HASH_BYTES, seal};
-use sandgate_testkit::{Fresh, each_database};
+use sandgate_testkit::{Fresh, TestClock, each_database};
 use sandgate_types::{
     ConversationId, Generation, InstanceId, LabelKey, Labels, RequestId, SandboxId, SessionId,
     TemplateName, TenantId, VersionId,
@@ -40,6 +40,7 @@ fn row(seed: u64, user: &str, conversation: &str) -> Sandbox {
             template: TemplateName::parse("template", "default").expect("valid"),
             labels: Labels::from([label]),
             created_at: at(i64::try_from(seed).expect("small")),
+            ttl: Duration::from_secs(900),
             idle_timeout: Duration::from_secs(1800),
             operations: Some(vec!["read".to_owned()]),
         },
@@ -55,6 +56,7 @@ fn row(seed: u64, user: &str, conversation: &str) -> Sandbox {
             bounds: Vec::new(),
             intent: Some(Intent::Start),
             awaits_environment: true,
+            has_environment: true,
         },
         version: 1,
     }
@@ -109,9 +111,26 @@ fn key(request: &str) -> RequestKey {
     }
 }
 
+fn entry(action: &str) -> Entry {
+    Entry {
+        decision: Decision::Allowed,
+        action: action.to_owned(),
+        reason: String::new(),
+        tenant: "acme".to_owned(),
+        principal: String::new(),
+        sandbox: String::new(),
+        request_id: String::new(),
+    }
+}
+
+fn opened(database: &Database, start: &str) -> Store {
+    let writer = format!("orchestrator/{start}");
+    Store::new(database.clone(), writer, TestClock::new().shared())
+}
+
 async fn created(store: &Store, row: &Sandbox) -> Sandbox {
     match store
-        .create(row, &lease("me", 1), None)
+        .create(row, &lease("me", 1), None, entry("x"))
         .await
         .expect("create")
     {
@@ -126,7 +145,7 @@ async fn created(store: &Store, row: &Sandbox) -> Sandbox {
 async fn on_each<F: Future<Output = ()>>(rule: impl Fn(Store) -> F) {
     for Fresh { database, kind, .. } in &each_database(&MIGRATIONS).await {
         println!("on {kind}");
-        rule(Store::new(database.clone())).await;
+        rule(opened(database, "1")).await;
     }
 }
 
@@ -136,7 +155,12 @@ async fn a_row_comes_back_as_it_was_written_in_each_of_its_states() {
         let first = row(1, "ann", "demo");
         assert_eq!(created(&store, &first).await, first);
         for next in [ready(&first), deleted(&ready(&first), 9)] {
-            assert!(store.save(&next, &lease("me", 2)).await.expect("save"));
+            assert!(
+                store
+                    .save(&next, &lease("me", 2), Beside::default())
+                    .await
+                    .expect("save")
+            );
             assert_eq!(store.get(&first.facts.id).await.expect("get"), Some(next));
         }
     })
@@ -150,8 +174,18 @@ async fn a_write_over_another_version_changes_nothing() {
         created(&store, &first).await;
         let mine = ready(&first);
         let theirs = deleted(&first, 3);
-        assert!(store.save(&theirs, &lease("they", 2)).await.expect("save"));
-        assert!(!store.save(&mine, &lease("me", 2)).await.expect("save"));
+        assert!(
+            store
+                .save(&theirs, &lease("they", 2), Beside::default())
+                .await
+                .expect("save")
+        );
+        assert!(
+            !store
+                .save(&mine, &lease("me", 2), Beside::default())
+                .await
+                .expect("save")
+        );
         assert_eq!(store.get(&first.facts.id).await.expect("get"), Some(theirs));
     })
     .await;
@@ -163,17 +197,17 @@ async fn a_conversation_has_one_live_sandbox_and_one_owner_for_ever() {
         let first = row(1, "ann", "demo");
         created(&store, &first).await;
         let second = store
-            .create(&row(2, "ann", "demo"), &lease("me", 1), None)
+            .create(&row(2, "ann", "demo"), &lease("me", 1), None, entry("x"))
             .await;
         assert_eq!(second.expect("create"), Creation::Live(first.clone()));
         assert!(
             store
-                .save(&deleted(&first, 3), &lease("me", 2))
+                .save(&deleted(&first, 3), &lease("me", 2), Beside::default())
                 .await
                 .expect("save")
         );
         let bobs = store
-            .create(&row(3, "bob", "demo"), &lease("me", 1), None)
+            .create(&row(3, "bob", "demo"), &lease("me", 1), None, entry("x"))
             .await;
         assert_eq!(
             bobs.expect("create"),
@@ -181,7 +215,7 @@ async fn a_conversation_has_one_live_sandbox_and_one_owner_for_ever() {
         );
         assert_eq!(store.forget(at(100), at(100)).await.expect("forget"), 1);
         let bobs = store
-            .create(&row(4, "bob", "demo"), &lease("me", 1), None)
+            .create(&row(4, "bob", "demo"), &lease("me", 1), None, entry("x"))
             .await;
         assert_eq!(
             bobs.expect("create"),
@@ -199,7 +233,7 @@ async fn racing_creates_make_one_row() {
             let store = store.clone();
             async move {
                 let made = store
-                    .create(&row(seed, "ann", "demo"), &lease("me", 1), None)
+                    .create(&row(seed, "ann", "demo"), &lease("me", 1), None, entry("x"))
                     .await;
                 matches!(made.expect("create"), Creation::Created(_))
             }
@@ -216,7 +250,7 @@ async fn a_request_is_remembered_with_its_row_for_as_long_as_it_is_told() {
         let first = row(1, "ann", "demo");
         let asked = (&key("r-1"), [7; 32]);
         store
-            .create(&first, &lease("me", 1), Some(asked))
+            .create(&first, &lease("me", 1), Some(asked), entry("x"))
             .await
             .expect("create");
         let memo = Memo {
@@ -225,7 +259,12 @@ async fn a_request_is_remembered_with_its_row_for_as_long_as_it_is_told() {
             created: true,
         };
         let again = store
-            .create(&row(2, "ann", "demo"), &lease("me", 1), Some(asked))
+            .create(
+                &row(2, "ann", "demo"),
+                &lease("me", 1),
+                Some(asked),
+                entry("x"),
+            )
             .await;
         assert_eq!(again.expect("create"), Creation::Replayed(memo));
         let another = Memo {
@@ -239,12 +278,22 @@ async fn a_request_is_remembered_with_its_row_for_as_long_as_it_is_told() {
             .expect("remember");
         store.forget(at(0), at(2)).await.expect("forget");
         let forgotten = store
-            .create(&row(3, "ann", "demo"), &lease("me", 1), Some(asked))
+            .create(
+                &row(3, "ann", "demo"),
+                &lease("me", 1),
+                Some(asked),
+                entry("x"),
+            )
             .await;
         assert_eq!(forgotten.expect("create"), Creation::Live(first));
         let kept = (&key("r-2"), [8; 32]);
         let kept = store
-            .create(&row(4, "ann", "demo"), &lease("me", 1), Some(kept))
+            .create(
+                &row(4, "ann", "demo"),
+                &lease("me", 1),
+                Some(kept),
+                entry("x"),
+            )
             .await;
         assert_eq!(kept.expect("create"), Creation::Replayed(another));
     })
@@ -268,7 +317,7 @@ async fn an_intent_is_taken_by_one_owner_until_its_lease_lapses() {
         assert!(!store.take(id, &lease("me", 92)).await.expect("theirs"));
         assert!(
             store
-                .save(&ready(&first), &lease("they", 93))
+                .save(&ready(&first), &lease("they", 93), Beside::default())
                 .await
                 .expect("save")
         );
@@ -287,7 +336,7 @@ async fn rows_are_found_by_what_is_due() {
         assert_eq!(store.expired(at(1_000)).await.expect("both").len(), 2);
         assert!(
             store
-                .save(&deleted(&first, 3), &lease("me", 2))
+                .save(&deleted(&first, 3), &lease("me", 2), Beside::default())
                 .await
                 .expect("save")
         );
@@ -377,16 +426,7 @@ async fn records_are_appended_to_their_chain_or_not_at_all() {
         let mut previous = [0; HASH_BYTES];
         let mut records = Vec::new();
         for sequence in 1..=4 {
-            let entry = Entry {
-                decision: Decision::Allowed,
-                action: "x".to_owned(),
-                reason: String::new(),
-                tenant: "acme".to_owned(),
-                principal: String::new(),
-                sandbox: String::new(),
-                request_id: String::new(),
-            };
-            let record = seal("token/1", sequence, at(sequence), previous, entry);
+            let record = seal("token/1", sequence, at(sequence), previous, entry("x"));
             previous = record.hash.clone().try_into().expect("a hash");
             records.push((record, at(sequence)));
         }
@@ -416,6 +456,66 @@ async fn records_are_appended_to_their_chain_or_not_at_all() {
                 .collect::<Vec<_>>(),
             [&records[0].0.hash]
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn own_records_are_written_with_their_rows_or_not_at_all_and_are_one_chain() {
+    on_each(|store| async move {
+        let first = row(1, "ann", "demo");
+        let made = store
+            .create(&first, &lease("me", 1), None, entry("create"))
+            .await;
+        assert!(matches!(made, Ok(Creation::Created(_))));
+        // Found, and not made: nothing is on record.
+        let found = store
+            .create(
+                &row(2, "ann", "demo"),
+                &lease("me", 1),
+                None,
+                entry("found"),
+            )
+            .await;
+        assert!(matches!(found, Ok(Creation::Live(_))));
+        let with = |action| Beside {
+            entry: Some(entry(action)),
+            request: None,
+        };
+        let late = Sandbox {
+            version: 9,
+            ..ready(&first)
+        };
+        let saved = store.save(&late, &lease("me", 2), with("late")).await;
+        assert!(!saved.expect("another version"));
+        let saved = store
+            .save(&ready(&first), &lease("me", 2), with("ready"))
+            .await;
+        assert!(saved.expect("save"));
+        let noted = ["a", "b", "c"].map(|action| store.record(entry(action)));
+        for noted in futures_util::future::join_all(noted).await {
+            noted.expect("recorded");
+        }
+        // As after a write of which nobody knows the end: the head is read again.
+        let again = opened(&store.database, "1");
+        again.chain.forget();
+        again.record(entry("again")).await.expect("recorded");
+
+        let filter = RecordFilter {
+            tenant: TenantId::parse("tenant", "acme").expect("valid"),
+            sandbox: None,
+            decision: None,
+        };
+        let page = store.records(&filter, None, 10).await.expect("a page");
+        let mut records: Vec<_> = page.into_iter().map(|(record, _)| record).collect();
+        records.sort_by_key(|record| record.sequence);
+        let actions: Vec<&str> = records
+            .iter()
+            .map(|record| record.action.as_str())
+            .collect();
+        assert_eq!(actions[..2], ["create", "ready"]);
+        assert_eq!((actions.len(), actions[5]), (6, "again"));
+        sandgate_audit::verify([0; HASH_BYTES], &records).expect("one chain");
     })
     .await;
 }

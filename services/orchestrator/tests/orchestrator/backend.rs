@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::SeedableRng as _;
@@ -11,7 +12,7 @@ use sandgate_backend::{
     InstanceState, PoolState,
 };
 use sandgate_types::{Generation, InstanceId, SandboxId};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 #[derive(Debug)]
 pub(crate) struct FakeBackend {
@@ -23,6 +24,8 @@ pub(crate) struct FakeBackend {
     pub(crate) claims: AtomicUsize,
     /// Releases that fail before one succeeds.
     pub(crate) stuck: AtomicUsize,
+    /// Lists that were made; whether they are answered.
+    lists: watch::Sender<(usize, bool)>,
     events: broadcast::Sender<InstanceEvent>,
 }
 
@@ -34,6 +37,7 @@ impl FakeBackend {
             survives: AtomicBool::new(false),
             claims: AtomicUsize::new(0),
             stuck: AtomicUsize::new(0),
+            lists: watch::Sender::new((0, true)),
             events: broadcast::Sender::new(64),
         }
     }
@@ -55,6 +59,33 @@ impl FakeBackend {
         let claim = Some((sandbox, Generation::FIRST));
         self.instances.lock().insert(instance.clone(), claim);
         instance
+    }
+
+    /// Keeps lists, as they are from now on, from those who asked, or lets them go.
+    pub(crate) fn answers_lists(&self, answers: bool) {
+        self.lists.send_modify(|lists| lists.1 = answers);
+    }
+
+    /// Waits until so many more lists were made.
+    pub(crate) async fn listed(&self, times: usize) {
+        let mut lists = self.lists.subscribe();
+        let before = lists.borrow().0;
+        lists
+            .wait_for(|lists| lists.0 >= before + times)
+            .await
+            .expect("the backend lives");
+    }
+
+    /// Waits until an instance is gone; the caller's wait is bounded by the test's own.
+    pub(crate) async fn gone(&self, instance: &InstanceId) {
+        let gone = async {
+            while self.instances.lock().contains_key(instance) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), gone)
+            .await
+            .expect("gone in time");
     }
 
     /// The instance ends by itself.
@@ -122,13 +153,20 @@ impl Backend for FakeBackend {
     }
 
     async fn list(&self) -> Result<Vec<InstanceState>, BackendError> {
-        let instances = self.instances.lock();
-        let states = instances.iter().map(|(instance, claim)| InstanceState {
-            instance: instance.clone(),
-            sandbox: claim.as_ref().map(|(sandbox, _)| sandbox.clone()),
-            generation: claim.as_ref().map(|(_, generation)| *generation),
-        });
-        Ok(states.collect())
+        let states: Vec<InstanceState> = {
+            let instances = self.instances.lock();
+            let states = instances.iter().map(|(instance, claim)| InstanceState {
+                instance: instance.clone(),
+                sandbox: claim.as_ref().map(|(sandbox, _)| sandbox.clone()),
+                generation: claim.as_ref().map(|(_, generation)| *generation),
+            });
+            states.collect()
+        };
+        self.lists.send_modify(|lists| lists.0 += 1);
+        let mut lists = self.lists.subscribe();
+        let answered = lists.wait_for(|lists| lists.1).await;
+        answered.expect("the backend lives");
+        Ok(states)
     }
 
     async fn pools(&self) -> Vec<PoolState> {

@@ -37,6 +37,7 @@ version: 1
 templates:
   - { name: default, default_ttl: 1h, max_ttl: 2h, idle_timeout: 30m }
   - { name: other }
+  - { name: short, session_max: 60s }
 ";
 
 /// Who asks.
@@ -50,6 +51,19 @@ impl Asker {
 
     pub(crate) fn application(tenant: &str) -> Self {
         Self::with(tenant, None, true)
+    }
+
+    pub(crate) fn without_operator(mut self) -> Self {
+        self.0.roles.retain(|role| *role != Role::Operator);
+        self
+    }
+
+    /// As records name it.
+    pub(crate) fn principal(&self) -> String {
+        match &self.0.principal {
+            Principal::ApiKey(key) => key.as_str().to_owned(),
+            other @ (Principal::Session(_) | Principal::Service(_)) => panic!("no key: {other:?}"),
+        }
     }
 
     fn with(tenant: &str, user: Option<&str>, may_name_users: bool) -> Self {
@@ -276,7 +290,7 @@ impl Harness {
     pub(crate) async fn resume(&self, sandbox_id: &str) -> Result<pb::Sandbox, Status> {
         let request = pb::ResumeSandboxRequest {
             sandbox_id: sandbox_id.to_owned(),
-            wait: 0,
+            ..Default::default()
         };
         let answer = self
             .sandboxes()
@@ -398,8 +412,15 @@ pub(crate) fn reason(status: &Status) -> String {
         .unwrap_or_default()
 }
 
-/// The fields that a refusal names.
-pub(crate) fn fields(status: &Status) -> Vec<String> {
+/// What the `ErrorInfo` of a refusal says under `key`.
+pub(crate) fn meta(status: &Status, key: &str) -> String {
+    use tonic_types::StatusExt as _;
+    let info = status.get_details_error_info().expect("ErrorInfo");
+    info.metadata.get(key).cloned().unwrap_or_default()
+}
+
+/// Each field that a refusal names, with the rule.
+pub(crate) fn violations(status: &Status) -> Vec<(String, String)> {
     use tonic_types::StatusExt as _;
     let request = status
         .get_details_bad_request()
@@ -407,6 +428,14 @@ pub(crate) fn fields(status: &Status) -> Vec<String> {
     request
         .unwrap_or_default()
         .into_iter()
-        .map(|violation| violation.field)
+        .map(|violation| (violation.field, violation.description))
+        .collect()
+}
+
+/// The fields that a refusal names.
+pub(crate) fn fields(status: &Status) -> Vec<String> {
+    violations(status)
+        .into_iter()
+        .map(|(field, _)| field)
         .collect()
 }

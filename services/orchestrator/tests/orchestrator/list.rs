@@ -168,5 +168,7 @@ async fn templates_are_listed_by_name_in_pages() {
     assert_eq!(first.templates[0].pool_size, 2);
     let second = list(first.next_page_token).await;
     assert_eq!(second.templates[0].template, "other");
-    assert!(second.next_page_token.is_empty());
+    let third = list(second.next_page_token).await;
+    assert_eq!(third.templates[0].template, "short");
+    assert!(third.next_page_token.is_empty());
 }

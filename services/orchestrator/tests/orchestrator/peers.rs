@@ -75,6 +75,12 @@ impl FakePeers {
         self.script.calls.borrow().clone()
     }
 
+    /// How often a step was asked for.
+    pub(crate) fn times(&self, step: &str) -> usize {
+        let calls = self.script.calls.borrow();
+        calls.iter().filter(|call| *call == step).count()
+    }
+
     /// Waits until a step was asked for.
     pub(crate) async fn asked(&self, step: &str) {
         self.asked_times(step, 1).await;

@@ -158,24 +158,32 @@ async fn a_comparison_that_began_before_a_start_was_woken_leaves_it_alone() {
     // The start waits for its environment from now on.
     let orchestrator = orchestrator.restart().await;
     orchestrator.peers.let_go("mint");
-    let before = attaches(&orchestrator);
+    let attached = orchestrator.peers.times("attach");
+    let revoked = orchestrator.peers.times("revoke-instance");
 
     // The comparison has planned, start included, when it stops at an instance that it takes away first.
     orchestrator.peers.hold("revoke-instance");
     let beside = Run::of(&beside);
-    orchestrator.backend.stranger(&beside.sandbox);
-    orchestrator.peers.asked_times("revoke-instance", 1).await;
+    let stranger = orchestrator.backend.stranger(&beside.sandbox);
+    orchestrator
+        .peers
+        .asked_times("revoke-instance", revoked + 1)
+        .await;
     orchestrator.peers.hold("attach");
     orchestrator
         .create(request.clone())
         .await
         .expect("brought again");
-    orchestrator.peers.asked_times("attach", before + 1).await;
+    orchestrator.peers.asked_times("attach", attached + 1).await;
     orchestrator.peers.let_go("revoke-instance");
+    orchestrator.backend.gone(&stranger).await;
     // The next comparison is at its first step, so the one before is done.
     orchestrator.peers.hold("revoke-instance");
     orchestrator.backend.stranger(&beside.sandbox);
-    orchestrator.peers.asked_times("revoke-instance", 2).await;
+    orchestrator
+        .peers
+        .asked_times("revoke-instance", revoked + 2)
+        .await;
     orchestrator.peers.let_go("revoke-instance");
     orchestrator.peers.let_go("attach");
 
@@ -185,10 +193,23 @@ async fn a_comparison_that_began_before_a_start_was_woken_leaves_it_alone() {
     };
     let ready = orchestrator.create(retry).await.expect("ready");
     let run = Run::of(&ready.sandbox.expect("a sandbox"));
-    assert_eq!(attaches(&orchestrator), before + 1);
-    let attached = orchestrator.peers.script.attached.lock().clone();
-    let last = attached.last().expect("attached");
+    assert_eq!(orchestrator.peers.times("attach"), attached + 1);
+    let identities = orchestrator.peers.script.attached.lock().clone();
+    let last = identities.last().expect("attached");
     assert_eq!(last.generation, run.generation);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_became_ready_while_instances_were_listed_is_not_taken_for_lost() {
+    let orchestrator = Harness::start().await;
+    orchestrator.backend.answers_lists(false);
+    orchestrator.backend.listed(1).await;
+    let sandbox = orchestrator.ready("demo").await;
+    orchestrator.backend.answers_lists(true);
+    // The one that was kept, and a whole comparison after it.
+    orchestrator.backend.listed(4).await;
+    let found = orchestrator.get(&sandbox.sandbox_id).await.expect("there");
+    assert_eq!(found.phase(), pb::Phase::Ready);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,9 +237,4 @@ async fn a_delete_that_a_crash_cut_is_finished() {
         .await;
     assert!(orchestrator.backend.claimed().is_empty());
     orchestrator.ready("demo").await;
-}
-
-fn attaches(orchestrator: &Harness) -> usize {
-    let calls = orchestrator.peers.calls();
-    calls.iter().filter(|call| *call == "attach").count()
 }
