@@ -200,11 +200,37 @@ impl Generation {
     }
 }
 
-/// The revision of a policy; a component that does not know a session's revision refuses it.
+/// By which rules a policy and the operations of a session are read: the `version` of the gate's policy. A session
+/// keeps the one under which it began; a component that does not know a session's revision refuses it, so that
+/// parts of different releases never read one session differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PolicyRevision(i64);
 
 impl PolicyRevision {
+    /// The one under which sessions begin today.
+    pub const CURRENT: Self = Self(1);
+    /// Those whose rules this release knows.
+    const KNOWN: [Self; 1] = [Self::CURRENT];
+
+    /// Whether this release knows its rules.
+    pub fn is_known(self) -> bool {
+        Self::KNOWN.contains(&self)
+    }
+
+    /// Takes the number of a revision that this release knows.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn parse(field: &str, number: i64) -> Result<Self, Malformed> {
+        let revision = Self(number);
+        if revision.is_known() {
+            Ok(revision)
+        } else {
+            let rule = "must be a revision of the policy's rules that this release knows: 1";
+            Err(Malformed::new(field, rule))
+        }
+    }
+
     /// Wraps the number of a revision.
     pub fn new(number: i64) -> Self {
         Self(number)
@@ -263,5 +289,19 @@ mod tests {
     fn a_generation_below_one_is_refused() {
         assert!(Generation::parse("generation", 0).is_err());
         assert_eq!(Generation::FIRST.next().get(), 2);
+    }
+
+    #[test]
+    fn only_revisions_that_this_release_knows_are_taken() {
+        let current = PolicyRevision::CURRENT;
+        assert_eq!(
+            PolicyRevision::parse("policy_revision", current.get()),
+            Ok(current)
+        );
+        for number in [i64::MIN, -1, 0, current.get() + 1, i64::MAX] {
+            let refused = PolicyRevision::parse("policy_revision", number);
+            assert_eq!(refused.expect_err("refused").field(), "policy_revision");
+            assert!(!PolicyRevision::new(number).is_known());
+        }
     }
 }

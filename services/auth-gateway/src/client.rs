@@ -128,7 +128,11 @@ impl Clients {
     ) -> Result<Response<Body>, Refusal> {
         let gate = &self.gate;
         let service = gate.services.of(path).ok_or(Refusal::MethodUnknown)?;
-        let open = gate.streams.open(subject_of(holder, None))?;
+        let taken = gate.tenant_rate.take(&holder.tenant);
+        taken.map_err(|wait| Refusal::TenantRateLimited { wait })?;
+        let open = gate
+            .streams
+            .open(&holder.tenant, subject_of(holder, None))?;
         self.check(holder)?;
         if is_reading(path) {
             gate.records.allowed(who)?;
@@ -156,7 +160,7 @@ impl Clients {
         let reached = self.reach(&sandbox, holder)?;
         let open = gate
             .streams
-            .open(subject_of(holder, Some(reached.clone())))?;
+            .open(&holder.tenant, subject_of(holder, Some(reached.clone())))?;
         self.check(holder)?;
         // Asked again, now that a change would cut the stream.
         if self.reach(&sandbox, holder)? != reached {

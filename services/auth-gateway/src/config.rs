@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 const CRASH_POINT: &str = "SANDGATE_CRASH_POINT";
 /// Requests of one sandbox in a second: far more than an agent needs, far less than fills a processor.
 const SANDBOX_RATE: NonZeroU32 = NonZeroU32::new(1_000).expect("a thousand is not zero");
+/// Control calls of one tenant in a second: each writes a row or two, and services write a few hundred in a second, so
+/// that one tenant cannot fill them for all.
+const TENANT_RATE: NonZeroU32 = NonZeroU32::new(500).expect("five hundred is not zero");
 /// What clients are used to.
 const CLIENT_LISTEN: &str = "127.0.0.1:7070";
 /// Endpoints of a cluster take this long to hear that we end.
@@ -82,6 +85,9 @@ pub struct Args {
     /// Requests of one sandbox in a second, over all routes
     #[arg(long, env = "SANDGATE_AUTH_GATEWAY_SANDBOX_RATE")]
     pub sandbox_rate: Option<NonZeroU32>,
+    /// Control calls of one tenant in a second, at most twice as many at once
+    #[arg(long, env = "SANDGATE_AUTH_GATEWAY_TENANT_RATE")]
+    pub tenant_rate: Option<NonZeroU32>,
     /// Threads of the data path; by default one for each processor
     #[arg(long, env = "SANDGATE_AUTH_GATEWAY_WORKERS")]
     pub workers: Option<NonZeroUsize>,
@@ -116,6 +122,7 @@ impl Default for Args {
             upstream_roots: None,
             loopback_upstreams: Some(true),
             sandbox_rate: Some(SANDBOX_RATE),
+            tenant_rate: Some(TENANT_RATE),
             workers: None,
             drain_delay: Some(Period(DRAIN_DELAY)),
             grace: Some(Period(GRACE)),
@@ -137,6 +144,8 @@ pub struct Config {
     pub loopback_upstreams: bool,
     /// Requests of one sandbox in a second.
     pub sandbox_rate: NonZeroU32,
+    /// Control calls of one tenant in a second.
+    pub tenant_rate: NonZeroU32,
     /// Threads of the data path; `None` for one each processor.
     pub workers: Option<NonZeroUsize>,
     /// How long new connections are taken after the end began.
@@ -156,6 +165,7 @@ impl Config {
             upstream_roots: None,
             loopback_upstreams: true,
             sandbox_rate: SANDBOX_RATE,
+            tenant_rate: TENANT_RATE,
             workers: None,
             drain_delay: DRAIN_DELAY,
             grace: GRACE,
@@ -202,6 +212,7 @@ impl TryFrom<Args> for (Config, Sockets) {
             upstream_roots,
             loopback_upstreams,
             sandbox_rate,
+            tenant_rate,
             workers,
             drain_delay,
             grace,
@@ -258,6 +269,7 @@ impl TryFrom<Args> for (Config, Sockets) {
                 upstream_roots,
                 loopback_upstreams: loopback_upstreams.unwrap_or(true),
                 sandbox_rate: sandbox_rate.unwrap_or(SANDBOX_RATE),
+                tenant_rate: tenant_rate.unwrap_or(TENANT_RATE),
                 workers,
                 drain_delay,
                 grace,

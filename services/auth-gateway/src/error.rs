@@ -41,7 +41,14 @@ impl From<&Refusal> for Fault {
             Refusal::Overloaded => Fault::exhausted(reason, message)
                 .quota("requests", "on their way at a time")
                 .retry_after(PEER_WAIT),
+            Refusal::TenantOverloaded => Fault::exhausted(reason, message)
+                .quota("tenant", "requests of one tenant on their way at a time")
+                .retry_after(PEER_WAIT),
+            Refusal::TenantRateLimited { wait } => Fault::exhausted(reason, message)
+                .quota("tenant_rate", "control calls of one tenant")
+                .retry_after(*wait),
             Refusal::TokenMissing | Refusal::Token(_) => Fault::unauthenticated(reason, message),
+            Refusal::PolicyRevisionUnknown => Fault::permission_denied(reason, message),
             Refusal::InstanceNotLive => Fault::failed_precondition(reason, message).precondition(
                 "INSTANCE_LIVE",
                 "instance",
@@ -127,6 +134,15 @@ impl From<&AttachRefusal> for Status {
                 reason("SESSION_MISMATCH"),
                 "the tokens are of another session than the ticket",
             ),
+            AttachRefusal::PolicyRevisionUnknown => Fault::failed_precondition(
+                reason("POLICY_REVISION_UNKNOWN"),
+                "the session began under a revision of the policy's rules that this gate does not know",
+            )
+            .precondition(
+                "POLICY_REVISION",
+                "session",
+                "gate and orchestrator must be of releases that know the same revision",
+            ),
             AttachRefusal::NotLive => Fault::unavailable(
                 reason("INSTANCE_NOT_LIVE"),
                 "the gate has not heard that the instance is live",
@@ -172,8 +188,11 @@ fn http_status(refusal: &Refusal, code: Code) -> StatusCode {
         | Refusal::KeyRefused
         | Refusal::KeysBusy
         | Refusal::Overloaded
+        | Refusal::TenantOverloaded
+        | Refusal::TenantRateLimited { .. }
         | Refusal::TokenMissing
         | Refusal::Token(_)
+        | Refusal::PolicyRevisionUnknown
         | Refusal::InstanceNotLive
         | Refusal::RoleMissing
         | Refusal::SandboxUnnamed
@@ -269,16 +288,18 @@ fn http_answer(refusal: &Refusal) -> Response<Body> {
 
 fn wait_of(refusal: &Refusal) -> Option<Duration> {
     match refusal {
-        Refusal::RateLimited { wait, .. } => Some(*wait),
+        Refusal::RateLimited { wait, .. } | Refusal::TenantRateLimited { wait } => Some(*wait),
         Refusal::NotReady(_) | Refusal::Unrecorded => Some(FEED_WAIT),
         Refusal::SandboxUnreachable
         | Refusal::ServiceUnreachable
         | Refusal::KeysBusy
-        | Refusal::Overloaded => Some(PEER_WAIT),
+        | Refusal::Overloaded
+        | Refusal::TenantOverloaded => Some(PEER_WAIT),
         Refusal::KeyMissing
         | Refusal::KeyRefused
         | Refusal::TokenMissing
         | Refusal::Token(_)
+        | Refusal::PolicyRevisionUnknown
         | Refusal::InstanceNotLive
         | Refusal::MethodUnknown
         | Refusal::NotGrpc

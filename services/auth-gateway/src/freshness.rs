@@ -114,6 +114,7 @@ pub(crate) async fn look_after(gate: Arc<Gate>, shutdown: Shutdown) {
         gate.trust.forget_sessions(now);
         gate.agent_rate.shrink();
         gate.daemon_rate.shrink();
+        gate.tenant_rate.shrink();
         gate.policies.shrink();
         if policy_at <= Instant::now() {
             policy_at = Instant::now() + POLICY_EVERY;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sandgate_rpc::{Channel, Role};
 use sandgate_session::lease::Moment;
 use sandgate_session::{Audience, Claims, Verified};
-use sandgate_types::Clock;
+use sandgate_types::{Clock, SandboxId, TenantId};
 
 use crate::activity::Activity;
 use crate::cache::Cache;
@@ -32,8 +32,10 @@ pub(crate) struct Gate {
     pub(crate) policies: Policies,
     pub(crate) tokens: Cache<Verified>,
     pub(crate) api_keys: ApiKeys,
-    pub(crate) agent_rate: Limiter,
-    pub(crate) daemon_rate: Limiter,
+    pub(crate) agent_rate: Limiter<SandboxId>,
+    pub(crate) daemon_rate: Limiter<SandboxId>,
+    /// Control calls of each tenant.
+    pub(crate) tenant_rate: Limiter<TenantId>,
     pub(crate) records: Records,
     pub(crate) activity: Activity,
     pub(crate) services: Services,

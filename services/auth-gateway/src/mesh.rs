@@ -19,6 +19,8 @@ pub(crate) enum AttachRefusal {
     Token(TokenRefusal),
     /// A token is of another session than the ticket.
     OtherSession,
+    /// The session began under rules that this gate does not know.
+    PolicyRevisionUnknown,
     /// The feed does not say that the instance is live.
     NotLive,
 }

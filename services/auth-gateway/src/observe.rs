@@ -90,6 +90,7 @@ impl Instruments {
             .record(observed.began.elapsed(), (observed.listener,));
         let span = &observed.span;
         span.record(semconv::OTEL_NAME, who.action.as_str());
+        propagation::rename(span, &who.action);
         span.record(semconv::TENANT, who.tenant.as_str());
         span.record(semconv::SANDBOX, who.sandbox.as_str());
         span.record(semconv::VERDICT, outcome.0);

@@ -6,6 +6,7 @@
 mod document;
 mod fields;
 mod parse;
+mod place;
 mod reload;
 pub(crate) mod route;
 mod upstream;

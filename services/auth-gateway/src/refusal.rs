@@ -22,10 +22,19 @@ pub(crate) enum Refusal {
     KeysBusy,
     /// As many requests are on their way as may be.
     Overloaded,
+    /// As many requests of the tenant are on their way as its share allows.
+    TenantOverloaded,
+    /// The tenant makes control calls too often.
+    TenantRateLimited {
+        /// When the same call may be let through.
+        wait: Duration,
+    },
     /// No session token, or more than one credential.
     TokenMissing,
     /// A session token that is not good here and now.
     Token(TokenRefusal),
+    /// A session under a revision of the policy's rules that this gate does not know.
+    PolicyRevisionUnknown,
     /// The instance is not serving a conversation, or is ending.
     InstanceNotLive,
     /// The RPC is none that this listener serves.
@@ -214,8 +223,11 @@ impl Refusal {
             Self::KeyRefused => "API_KEY_REFUSED",
             Self::KeysBusy => "API_KEYS_BUSY",
             Self::Overloaded => "OVERLOADED",
+            Self::TenantOverloaded => "TENANT_OVERLOADED",
+            Self::TenantRateLimited { .. } => "TENANT_RATE_LIMITED",
             Self::TokenMissing => "TOKEN_MISSING",
             Self::Token(refusal) => refusal.as_str(),
+            Self::PolicyRevisionUnknown => "POLICY_REVISION_UNKNOWN",
             Self::InstanceNotLive => "INSTANCE_NOT_LIVE",
             Self::MethodUnknown => "METHOD_UNKNOWN",
             Self::NotGrpc => "NOT_GRPC",
@@ -265,8 +277,15 @@ impl Refusal {
             Self::KeyRefused => "the API key is unknown, wrong or revoked".into(),
             Self::KeysBusy => "too many API keys are being looked up at the moment".into(),
             Self::Overloaded => "the gate serves as many requests as it may at the moment".into(),
+            Self::TenantOverloaded => {
+                "the tenant has as many requests on their way as its share of the gate allows".into()
+            }
+            Self::TenantRateLimited { .. } => "the tenant makes control calls too often".into(),
             Self::TokenMissing => "the request carries no session token".into(),
             Self::Token(refusal) => format!("the session token is refused: {}", refusal.as_str()),
+            Self::PolicyRevisionUnknown => {
+                "the session began under a revision of the policy's rules that this gate does not know".into()
+            }
             Self::InstanceNotLive => {
                 "the sandbox serves no conversation at the moment, or is ending".into()
             }
@@ -326,8 +345,11 @@ impl Refusal {
             | Self::KeyRefused
             | Self::KeysBusy
             | Self::Overloaded
+            | Self::TenantOverloaded
+            | Self::TenantRateLimited { .. }
             | Self::TokenMissing
             | Self::Token(_)
+            | Self::PolicyRevisionUnknown
             | Self::InstanceNotLive
             | Self::MethodUnknown
             | Self::NotGrpc

@@ -128,11 +128,15 @@ async fn serve_request(
     who.tenant = claims.tenant.as_str().to_owned();
     who.principal = claims.session.as_str().to_owned();
     who.sandbox = claims.sandbox.as_str().to_owned();
+    if !claims.policy_revision.is_known() {
+        return Err(Refusal::PolicyRevisionUnknown);
+    }
     let claims = Arc::new(claims.clone());
-    let open = gate.streams.open(Subject::Session {
+    let subject = Subject::Session {
         claims: Arc::clone(&claims),
         route: None,
-    })?;
+    };
+    let open = gate.streams.open(&claims.tenant, subject)?;
     check_current(gate, &claims)?;
     match audience {
         Audience::Daemon => daemon(gate, request, &claims, open, who).await,

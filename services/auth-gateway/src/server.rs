@@ -76,9 +76,9 @@ pub struct Ports {
 /// Why the gate does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The policy, with all that is wrong with it.
-    #[error("the policy cannot be served:\n{0}")]
-    Policy(Violations),
+    /// The file of the policy, with all that is wrong with it.
+    #[error("the policy {file} cannot be served:\n{1}", file = .0.display())]
+    Policy(PathBuf, Violations),
     /// A setting.
     #[error(transparent)]
     Setting(#[from] Malformed),
@@ -218,7 +218,9 @@ fn gate_of(
         loopback: config.loopback_upstreams,
         own: own.into(),
     };
-    let policies = Policies::start(config.policy.clone(), dialing).map_err(ServeError::Policy)?;
+    let policies = Policies::start(config.policy.clone(), dialing).map_err(|violations| {
+        ServeError::Policy(config.policy.clone().unwrap_or_default(), violations)
+    })?;
     let start = AuditEventId::random(&mut rng);
     let log = Log::open(
         &config.audit_dir,
@@ -237,6 +239,7 @@ fn gate_of(
         api_keys: ApiKeys::new(services.token.clone(), rand::Rng::random(&mut rng)),
         agent_rate: Limiter::per_second(config.sandbox_rate),
         daemon_rate: Limiter::per_second(config.sandbox_rate),
+        tenant_rate: Limiter::per_second(config.tenant_rate),
         records: Records::new(log),
         activity: Activity::default(),
         services,

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use sandgate_session::Claims;
-use sandgate_types::{ApiKeyId, Generation, InstanceId, SandboxId};
+use sandgate_types::{ApiKeyId, Generation, InstanceId, SandboxId, TenantId};
 use tokio_util::sync::CancellationToken;
 
 use crate::policy::Route;
@@ -49,14 +49,26 @@ pub(crate) struct Reached {
 const OPEN_MAX: usize = 16_384;
 
 /// All requests on their way.
-#[derive(Debug, Default)]
+///
+/// A tenant may have as many as there is room left for others: one alone takes half at most, and whatever number
+/// of tenants take all that they may, there is room for one more.
+#[derive(Debug)]
 pub(crate) struct Streams {
+    max: usize,
     next: AtomicU64,
-    open: Mutex<HashMap<u64, Entry>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    open: HashMap<u64, Entry>,
+    /// How many each tenant has.
+    of_tenant: HashMap<TenantId, usize>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    tenant: TenantId,
     subject: Subject,
     cut: Cut,
 }
@@ -109,7 +121,7 @@ impl Open {
 
     /// States by which route it was allowed, once that is known.
     pub(crate) fn rests_on(&self, allowed_by: &Arc<Route>) {
-        if let Some(entry) = self.streams.open.lock().get_mut(&self.number)
+        if let Some(entry) = self.streams.table.lock().open.get_mut(&self.number)
             && let Subject::Session { route, .. } = &mut entry.subject
         {
             *route = Some(Arc::clone(allowed_by));
@@ -119,28 +131,68 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.streams.open.lock().remove(&self.number);
+        self.streams.table.lock().remove(self.number);
+    }
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self::at_most(OPEN_MAX)
+    }
+}
+
+impl Table {
+    fn remove(&mut self, number: u64) {
+        let Some(Entry { tenant, .. }) = self.open.remove(&number) else {
+            return;
+        };
+        if let Some(own) = self.of_tenant.get_mut(&tenant) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                self.of_tenant.remove(&tenant);
+            }
+        }
     }
 }
 
 impl Streams {
-    /// Enters a request.
+    fn at_most(max: usize) -> Self {
+        Self {
+            max,
+            next: AtomicU64::new(0),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Enters a request of a tenant.
     ///
     /// # Errors
-    /// [`Refusal::Overloaded`], when as many are on their way as may be.
-    pub(crate) fn open(self: &Arc<Self>, subject: Subject) -> Result<Open, Refusal> {
+    /// [`Refusal::Overloaded`], when as many are on their way as may be, and [`Refusal::TenantOverloaded`], when
+    /// as many of the tenant are.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        subject: Subject,
+    ) -> Result<Open, Refusal> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let cut = Cut::default();
         let entry = Entry {
+            tenant: tenant.clone(),
             subject,
             cut: cut.clone(),
         };
-        let mut open = self.open.lock();
-        if open.len() >= OPEN_MAX {
+        let mut table = self.table.lock();
+        let left = self.max.saturating_sub(table.open.len());
+        let own = table.of_tenant.get(tenant).copied().unwrap_or(0);
+        if left == 0 {
             return Err(Refusal::Overloaded);
         }
-        open.insert(number, entry);
-        drop(open);
+        if own >= left {
+            return Err(Refusal::TenantOverloaded);
+        }
+        table.of_tenant.insert(tenant.clone(), own + 1);
+        table.open.insert(number, entry);
+        drop(table);
         Ok(Open {
             streams: Arc::clone(self),
             number,
@@ -151,12 +203,12 @@ impl Streams {
     /// Cuts every request for which `because` has a reason.
     pub(crate) fn cut_where(&self, because: impl Fn(&Subject) -> Option<CutReason>) {
         let hit: Vec<(Cut, CutReason)> = {
-            let open = self.open.lock();
-            open.values()
-                .filter_map(|entry| {
-                    because(&entry.subject).map(|reason| (entry.cut.clone(), reason))
-                })
-                .collect()
+            let table = self.table.lock();
+            let open = table.open.values();
+            open.filter_map(|entry| {
+                because(&entry.subject).map(|reason| (entry.cut.clone(), reason))
+            })
+            .collect()
         };
         // Outside of the lock: whoever is woken leaves by it.
         for (cut, reason) in hit {
@@ -166,7 +218,7 @@ impl Streams {
 
     /// Shows each request that is on its way.
     pub(crate) fn each(&self, mut look: impl FnMut(&Subject)) {
-        for entry in self.open.lock().values() {
+        for entry in self.table.lock().open.values() {
             look(&entry.subject);
         }
     }
@@ -174,7 +226,7 @@ impl Streams {
     /// How many there are.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
-        self.open.lock().len()
+        self.table.lock().open.len()
     }
 }
 
@@ -185,16 +237,51 @@ mod tests {
     use super::*;
     use crate::testing::claims;
 
+    fn open(streams: &Arc<Streams>, tenant: &str) -> Result<Open, Refusal> {
+        let claims = Arc::new(claims(tenant, "ann", Operations::All));
+        let tenant = claims.tenant.clone();
+        let route = None;
+        streams.open(&tenant, Subject::Session { claims, route })
+    }
+
+    /// All that a tenant gets, and why it gets no more.
+    fn flood(streams: &Arc<Streams>, tenant: &str) -> (Vec<Open>, Refusal) {
+        let mut held = Vec::new();
+        loop {
+            match open(streams, tenant) {
+                Ok(one) => held.push(one),
+                Err(refusal) => return (held, refusal),
+            }
+        }
+    }
+
+    #[test]
+    fn one_tenants_flood_takes_half_and_another_is_served() {
+        let streams = Arc::new(Streams::at_most(64));
+        let (acme, refusal) = flood(&streams, "acme");
+        assert_eq!((acme.len(), refusal), (32, Refusal::TenantOverloaded));
+        assert!(open(&streams, "other").is_ok());
+        drop(acme);
+        assert!(open(&streams, "acme").is_ok());
+        assert!(streams.table.lock().of_tenant.is_empty());
+    }
+
+    #[test]
+    fn many_tenants_that_flood_leave_room_for_one_more() {
+        let streams = Arc::new(Streams::at_most(1_000));
+        let floods: Vec<_> = (0..8)
+            .map(|number| flood(&streams, &format!("t{number}")))
+            .collect();
+        assert!(floods.iter().all(|(held, _)| !held.is_empty()));
+        assert!(open(&streams, "newcomer").is_ok());
+    }
+
     #[tokio::test]
     async fn what_is_cut_knows_why_and_what_ended_is_forgotten() {
         let streams = Arc::new(Streams::default());
-        let subject = |tenant: &str| Subject::Session {
-            claims: Arc::new(claims(tenant, "ann", Operations::All)),
-            route: None,
-        };
         let (acme, other) = (
-            streams.open(subject("acme")).expect("room"),
-            streams.open(subject("other")).expect("room"),
+            open(&streams, "acme").expect("room"),
+            open(&streams, "other").expect("room"),
         );
         streams.cut_where(|subject| match subject {
             Subject::Session { claims, .. } => {

@@ -31,7 +31,7 @@ pub(crate) fn claims(tenant: &str, user: &str, operations: Operations) -> Claims
         instance: InstanceId::random(&mut rng),
         generation: Generation::FIRST,
         agent_operations: operations,
-        policy_revision: PolicyRevision::new(1),
+        policy_revision: PolicyRevision::CURRENT,
         issued_at: at(0),
         expires_at: at(3600),
     }

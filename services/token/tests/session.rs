@@ -103,6 +103,7 @@ async fn every_field_that_is_wrong_is_named() {
         "sandbox_id",
         "instance_id",
         "generation",
+        "policy_revision",
         "session_start",
         "session_max",
     ];

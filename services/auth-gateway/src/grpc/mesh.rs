@@ -106,6 +106,9 @@ impl AttachService for Mesh {
             if claims.session != ticket.session || claims.sandbox != ticket.sandbox {
                 return Err(Status::from(&AttachRefusal::OtherSession));
             }
+            if !claims.policy_revision.is_known() {
+                return Err(Status::from(&AttachRefusal::PolicyRevisionUnknown));
+            }
         }
         mesh::wait_until_live(&self.gate, &agent.claims, FEED_WAIT)
             .await

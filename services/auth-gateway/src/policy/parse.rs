@@ -5,11 +5,12 @@ mod parts;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sandgate_types::{Malformed, RouteName, Violations};
+use sandgate_types::{Malformed, PolicyRevision, RouteName, Violations};
 use serde_yaml_ng::Value;
 
 use super::document::Section;
 use super::fields;
+use super::place::with_lines;
 use super::route::{Matching, RouteSpec};
 use super::upstream::Scheme;
 
@@ -50,12 +51,16 @@ struct PolicyContext<'a> {
 /// Reads and validates a policy.
 ///
 /// # Errors
-/// Everything that is wrong with it, each by its path in the document.
+/// Everything that is wrong with it, each by its path in the document, and by its line.
 pub(super) fn parse(
     text: &str,
     folder: &Path,
     has_roots: bool,
 ) -> Result<Vec<RouteSpec>, Violations> {
+    read(text, folder, has_roots).map_err(|violations| with_lines(&violations, text))
+}
+
+fn read(text: &str, folder: &Path, has_roots: bool) -> Result<Vec<RouteSpec>, Violations> {
     let context = PolicyContext { folder, has_roots };
     let mut violations = Violations::new();
     let value: Value = serde_yaml_ng::from_str(text).map_err(|error| {
@@ -72,7 +77,9 @@ pub(super) fn parse(
         let rule = "must be a mapping with version and routes";
         return Err(Malformed::new("policy", rule).into());
     };
-    if document.take("version").and_then(|value| value.as_u64()) != Some(1) {
+    // Sessions carry the revision of these rules: a gate serves those whose rules it knows.
+    let version = document.take("version").and_then(|value| value.as_i64());
+    if version != Some(PolicyRevision::CURRENT.get()) {
         violations.push(Malformed::new("version", "must be 1"));
     }
     let listed = document.list("routes", &mut violations).unwrap_or_else(|| {

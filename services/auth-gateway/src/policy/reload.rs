@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use sandgate_types::{Malformed, RouteName, Violations};
 
 use super::parse::{FILE_MAX_BYTES, parse};
+use super::place::with_lines;
 use super::{Matching, Policy, Route};
 use crate::upstream::{Dialing, Upstream};
 
@@ -99,10 +100,10 @@ impl Policies {
         let old = self.current();
         let mut violations = Violations::new();
         let mut routes = Vec::with_capacity(specs.len());
-        for spec in specs {
+        for (index, spec) in specs.into_iter().enumerate() {
             if spec.upstream.is_literal_loopback() && !self.dialing.loopback {
                 let rule = "must not be a loopback address: loopback_upstreams is off";
-                let place = format!("routes.{}.upstream.url", spec.name);
+                let place = format!("routes[{index}].upstream.url");
                 violations.push(Malformed::new(place, rule));
             }
             let kept = old.route(&spec.name).filter(|route| route.spec == spec);
@@ -112,7 +113,9 @@ impl Policies {
                 Arc::new(Route::new(spec, upstream))
             }));
         }
-        let routes = violations.or(routes)?;
+        let routes = violations
+            .or(routes)
+            .map_err(|violations| with_lines(&violations, &text))?;
         let count = routes.len();
         *self.current.write() = Arc::new(Policy::new(routes));
         Ok(count)

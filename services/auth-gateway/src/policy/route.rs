@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
-use sandgate_types::{ByteSize, RouteName, TenantId};
+use sandgate_types::{ByteSize, RouteName, SandboxId, TenantId};
 
 use super::UpstreamSpec;
 use crate::limit::Limiter;
@@ -17,7 +17,7 @@ pub(crate) struct Route {
     /// What the policy says.
     pub(crate) spec: RouteSpec,
     /// How often each sandbox may use it.
-    pub(crate) limiter: Option<Limiter>,
+    pub(crate) limiter: Option<Limiter<SandboxId>>,
     /// The connections to its upstream.
     pub(crate) upstream: Upstream,
 }

@@ -70,6 +70,36 @@ async fn a_change_is_on_record_on_disk_before_it_is_passed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_tenants_flood_of_control_calls_is_told_to_wait_and_another_tenant_is_served() {
+    let slow = |config: &mut sandgate_auth_gateway::Config| {
+        config.tenant_rate = std::num::NonZeroU32::MIN;
+    };
+    let world = World::with_config(NO_ROUTES, slow).await;
+    // One a second and two at once: of three in a row the third is too much, however slow this machine is.
+    let mut limited = None;
+    while limited.is_none() {
+        let answer = world.call(with_key(JWKS, KEY)).await;
+        assert!([0, 8].contains(&answer.status), "{answer:?}");
+        limited = (answer.status == 8).then_some(answer);
+    }
+    let details = limited.expect("asked").details();
+    let info = details.error_info().expect("ErrorInfo");
+    assert_eq!(info.reason, "TENANT_RATE_LIMITED");
+    let retry = details.retry_info().expect("RetryInfo");
+    assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()));
+    let quota = details.quota_failure().expect("QuotaFailure");
+    assert_eq!(quota.violations[0].subject, "tenant_rate");
+    // Another key of the same tenant has the same bucket; another tenant has its own.
+    assert_eq!(world.call(with_key(JWKS, OTHER)).await.status, 0);
+    world
+        .recorded(
+            "sandgate.token.v1.TokenService/GetJwks",
+            "TENANT_RATE_LIMITED",
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_key_two_keys_and_a_wrong_key_are_unauthenticated_and_on_record() {
     let world = World::with_policy(NO_ROUTES).await;
     assert_eq!(

@@ -5,3 +5,5 @@ mod feeds;
 mod mesh;
 mod sandbox;
 mod support;
+mod tokens;
+mod upstreams;

@@ -8,8 +8,9 @@ use sandgate_api::sandbox::v1::attach_service_client::AttachServiceClient;
 use sandgate_api::sandbox::v1::file_service_client::FileServiceClient;
 use sandgate_rpc::{Channel, ChannelOptions, Peer, Service};
 use sandgate_session::{Claims, Ticket};
-use sandgate_types::{Clock as _, Generation, InstanceId, TokenId};
+use sandgate_types::{Clock as _, Generation, InstanceId, PolicyRevision, TokenId};
 use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
 
 use crate::support::World;
 
@@ -118,6 +119,21 @@ async fn a_ticket_or_tokens_for_anything_else_do_not_reach_the_keeper() {
     world.clock.advance(Duration::from_secs(60 + 31));
     let old = client.attach(to(&sandbox.claims.instance, good)).await;
     assert_eq!(old.expect_err("refused").code(), Code::FailedPrecondition);
+    assert!(sandbox.keeper.asked.lock().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_under_rules_that_the_gate_does_not_know_is_not_attached() {
+    let mut world = World::with_policy(POLICY).await;
+    let mut sandbox = world.sandbox("acme", "ann").await;
+    sandbox.claims.policy_revision = PolicyRevision::new(PolicyRevision::CURRENT.get() + 1);
+    let message = attach(&mut world, &sandbox.claims);
+    let mut client = AttachServiceClient::new(channel(&world, Service::Orchestrator));
+    let refused = client.attach(to(&sandbox.claims.instance, message)).await;
+    let status = refused.expect_err("refused");
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let info = status.get_details_error_info().expect("ErrorInfo");
+    assert_eq!(info.reason, "POLICY_REVISION_UNKNOWN");
     assert!(sandbox.keeper.asked.lock().is_empty());
 }
 

@@ -1,55 +1,16 @@
-//! The sandbox listener: tokens, the policy, upstreams.
+//! The sandbox listener: what an agent and its keeper reach, as whom.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use http::Request;
-use http_body_util::Full;
 use sandgate_session::{Audience, Operations};
-use sandgate_types::{Generation, InstanceId, SandboxId};
+use sandgate_types::{InstanceId, SandboxId};
 use tonic::body::Body;
 
+use crate::support::World;
 use crate::support::keeper::{agent_request, grpc_request};
 use crate::support::orchestrator::Orchestrator;
-use crate::support::{World, upstream};
-
-fn policy(upstream: &upstream::Upstream) -> String {
-    let address = upstream.address;
-    format!(
-        "
-version: 1
-routes:
-- name: dict
-  http: {{ methods: [GET, POST] }}
-  operation: lookup
-  tenants: [acme]
-  upstream: {{ url: 'http://{address}/base' }}
-  identity: {{ headers: {{ x-tenant: tenant, x-user: user, x-conversation: conversation }} }}
-  forward: {{ response_headers: [etag], query: [word] }}
-  credential: {{ header: authorization, prefix: 'Bearer ', file: key }}
-  limits: {{ request_bytes: 1KiB, response_bytes: 64KiB, timeout: 5s }}
-- name: few
-  http: {{ methods: [GET] }}
-  operation: few
-  upstream: {{ url: 'http://{address}' }}
-  rate: {{ per_second: 1, burst: 2 }}
-- name: gone
-  http: {{ methods: [GET] }}
-  operation: gone
-  upstream: {{ url: 'http://127.0.0.1:1' }}
-- name: quick
-  http: {{ methods: [GET] }}
-  operation: quick
-  upstream: {{ url: 'http://{address}' }}
-  limits: {{ timeout: 200ms }}
-- name: scores
-  grpc: {{ methods: [scores.v1.ScoreService/Score, scores.v1.ScoreService/Endless] }}
-  operation: score
-  upstream: {{ url: 'http://{address}' }}
-  identity: {{ headers: {{ x-tenant: tenant }} }}
-"
-    )
-}
+use crate::support::upstream::{self, policy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agents_request_arrives_with_identity_and_credential_and_nothing_else_of_its_own() {
@@ -103,87 +64,6 @@ async fn a_grpc_call_streams_with_trailers_and_the_gates_identity() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_that_are_not_good_here_are_refused() {
-    let upstream = upstream::start().await;
-    let mut world = World::with_policy(&policy(&upstream)).await;
-    let sandbox = world.sandbox("acme", "ann").await;
-    let other = world.sandbox("acme", "bob").await;
-    let sign = |change: &dyn Fn(&mut sandgate_session::Claims)| {
-        let mut claims = sandbox.claims.clone();
-        change(&mut claims);
-        world.token.sign(&claims)
-    };
-    let hour = Duration::from_secs(3600);
-    let good = world.agent(&sandbox);
-    let mut tampered = good.clone();
-    tampered.replace_range(tampered.len() - 8.., "AAAAAAAA");
-    for (token, reason) in [
-        (String::new(), "TOKEN_MISSING"),
-        (tampered, "SIGNATURE_INVALID"),
-        (world.agent(&other), "INSTANCE_MISMATCH"),
-        (world.daemon(&sandbox), "AUDIENCE_MISMATCH"),
-        (
-            sign(&|claims| claims.generation = Generation::FIRST.next()),
-            "GENERATION_STALE",
-        ),
-        (
-            sign(&|claims| {
-                claims.issued_at = claims.issued_at.plus(hour);
-                claims.expires_at = claims.expires_at.plus(hour);
-            }),
-            "NOT_YET_VALID",
-        ),
-        (
-            sign(&|claims| {
-                claims.issued_at = claims.issued_at.minus(hour);
-                claims.session_start = claims.issued_at;
-                claims.session_end = claims.session_start.plus(hour * 2);
-                claims.expires_at = claims.issued_at.plus(hour / 2);
-            }),
-            "EXPIRED",
-        ),
-    ] {
-        let answer = sandbox.keeper.get("/r/dict/x", &token).await;
-        assert_eq!(answer.http, 401, "{reason}: {answer:?}");
-        let said = answer.json()["reason"]
-            .as_str()
-            .expect("a reason")
-            .to_owned();
-        assert!(
-            said.ends_with(reason) || said.contains(reason),
-            "{reason}: {said}"
-        );
-    }
-    assert_eq!(sandbox.keeper.get("/r/dict/x", &good).await.http, 200);
-    assert_eq!(upstream.requests.load(Ordering::Relaxed), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_remembered_token_still_expires() {
-    let upstream = upstream::start().await;
-    let mut world = World::with_policy(&policy(&upstream)).await;
-    let sandbox = world.sandbox("acme", "ann").await;
-    let token = world.agent(&sandbox);
-    assert_eq!(sandbox.keeper.get("/r/dict/x", &token).await.http, 200);
-    world.clock.advance(Duration::from_secs(3600 + 31));
-    assert_eq!(sandbox.keeper.get("/r/dict/x", &token).await.http, 401);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_link_of_an_instance_that_is_not_live_gets_nothing() {
-    let upstream = upstream::start().await;
-    let mut world = World::with_policy(&policy(&upstream)).await;
-    let claims = world.claims("acme", "ann");
-    let keeper = world.connect(&claims.instance).await;
-    let answer = keeper.get("/r/dict/x", &world.token.sign(&claims)).await;
-    assert_eq!(
-        (answer.http, &answer.json()["reason"]),
-        (409, &"INSTANCE_NOT_LIVE".into())
-    );
-    assert_eq!(upstream.requests.load(Ordering::Relaxed), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_a_session_may_not_use_is_not_there_and_refusals_name_the_clause() {
     let upstream = upstream::start().await;
     let mut world = World::with_policy(&policy(&upstream)).await;
@@ -218,50 +98,6 @@ async fn what_a_session_may_not_use_is_not_there_and_refusals_name_the_clause() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_over_their_limits_end_in_both_directions() {
-    let upstream = upstream::start().await;
-    let mut world = World::with_policy(&policy(&upstream)).await;
-    let sandbox = world.sandbox("acme", "ann").await;
-    let token = world.agent(&sandbox);
-    let post = |bytes: usize, declared: bool| {
-        let mut request = agent_request("POST", "/r/dict/x", &token);
-        let body = Full::new(bytes::Bytes::from(vec![b'x'; bytes]));
-        *request.body_mut() = if declared {
-            Body::new(body)
-        } else {
-            let stream = tokio_stream::once(Ok::<_, std::io::Error>(http_body::Frame::data(
-                bytes::Bytes::from(vec![b'x'; bytes]),
-            )));
-            Body::new(http_body_util::StreamBody::new(stream))
-        };
-        request
-    };
-    let fits = sandbox.keeper.send(post(1024, true)).await;
-    assert_eq!(fits.json()["bytes"], 1024);
-    for declared in [true, false] {
-        let answer = sandbox.keeper.send(post(1025, declared)).await;
-        assert_eq!(answer.http, 413, "{answer:?}");
-    }
-    let large = sandbox.keeper.get("/r/dict/large", &token).await;
-    assert!(large.http == 502 || large.broken, "{}", large.http);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_is_passed_on_without_what_is_not_listed() {
-    let upstream = upstream::start().await;
-    let mut world = World::with_policy(&policy(&upstream)).await;
-    let sandbox = world.sandbox("acme", "ann").await;
-    let answer = sandbox
-        .keeper
-        .get("/r/dict/redirect", &world.agent(&sandbox))
-        .await;
-    assert_eq!(answer.http, 302);
-    assert_eq!(answer.headers["etag"], "e");
-    assert!(!answer.headers.contains_key("location") && !answer.headers.contains_key("set-cookie"));
-    assert_eq!(upstream.requests.load(Ordering::Relaxed), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_noisy_sandbox_is_told_to_wait_and_another_is_not() {
     let upstream = upstream::start().await;
     let mut world = World::with_policy(&policy(&upstream)).await;
@@ -283,23 +119,6 @@ async fn a_noisy_sandbox_is_told_to_wait_and_another_is_not() {
             .await
             .http,
         200
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_that_is_gone_or_slow_is_said_so_by_route() {
-    let upstream = upstream::start().await;
-    let mut world = World::with_policy(&policy(&upstream)).await;
-    let sandbox = world.sandbox("acme", "ann").await;
-    let token = world.agent(&sandbox);
-    let gone = sandbox.keeper.get("/r/gone/x", &token).await;
-    assert_eq!(gone.http, 502);
-    assert_eq!(gone.json()["reason"], "UPSTREAM_UNREACHABLE");
-    assert_eq!(gone.json()["route"], "gone");
-    let slow = sandbox.keeper.get("/r/quick/endless", &token).await;
-    assert!(
-        slow.broken,
-        "the answer is cut at the route's timeout: {slow:?}"
     );
 }
 

@@ -173,6 +173,7 @@ fn opening_from(request: pb::MintSessionRequest) -> Result<Opening, Violations> 
         .transpose();
     let requested = violations.check(requested);
     let required = |field: &'static str| Malformed::new(field, "must be set");
+    let policy = violations.check(PolicyRevision::parse("policy_revision", policy_revision));
     let start = session_start
         .ok_or_else(|| required("session_start"))
         .and_then(|at| timestamp_from("session_start", &at));
@@ -192,7 +193,7 @@ fn opening_from(request: pb::MintSessionRequest) -> Result<Opening, Violations> 
             generation: generation?,
             template: template?,
             requested: requested?,
-            policy_revision: PolicyRevision::new(policy_revision),
+            policy_revision: policy?,
             start: start?,
             max: max?,
         })

@@ -15,23 +15,27 @@ use crate::policy::fields;
 use crate::policy::route::{Claim, Credential, Forward, Limits, Matching, Rate};
 use crate::policy::upstream::{Scheme, UpstreamSpec};
 
+/// Keys of what a route matches that are planned.
+pub(super) const UNBUILT_MATCHING: &[&str] = &["host", "schema", "services"];
 /// Keys of an upstream that are planned.
-const UNBUILT_UPSTREAM: &[&str] = &["client_certificate", "roots", "urls", "balance"];
+pub(super) const UNBUILT_UPSTREAM: &[&str] = &["client_certificate", "roots", "urls", "balance"];
 /// Keys of an identity that are planned.
-const UNBUILT_IDENTITY: &[&str] = &["json_pointers", "protobuf_fields", "query"];
+pub(super) const UNBUILT_IDENTITY: &[&str] = &["json_pointers", "protobuf_fields", "query"];
 /// Keys of a forward list that are planned.
-const UNBUILT_FORWARD: &[&str] = &[
+pub(super) const UNBUILT_FORWARD: &[&str] = &[
     "cookies",
     "trailers",
     "request_trailers",
     "response_trailers",
 ];
 /// Keys of a credential that are planned.
-const UNBUILT_CREDENTIAL: &[&str] = &["query", "basic", "tenant_store", "user_store", "store"];
+pub(super) const UNBUILT_CREDENTIAL: &[&str] =
+    &["query", "basic", "tenant_store", "user_store", "store"];
 /// Keys of limits that are planned.
-const UNBUILT_LIMITS: &[&str] = &["idle_timeout", "message_bytes", "streams", "concurrency"];
+pub(super) const UNBUILT_LIMITS: &[&str] =
+    &["idle_timeout", "message_bytes", "streams", "concurrency"];
 /// Keys of a rate that are planned.
-const UNBUILT_RATE: &[&str] = &["tenant", "user", "class"];
+pub(super) const UNBUILT_RATE: &[&str] = &["tenant", "user", "class"];
 
 pub(super) fn matching(route: &mut Section, violations: &mut Violations) -> Option<Matching> {
     let http = route.section("http", violations);
@@ -52,7 +56,7 @@ pub(super) fn matching(route: &mut Section, violations: &mut Violations) -> Opti
                 let rule = "must name at least one method";
                 violations.push(Malformed::new(http.path("methods"), rule));
             }
-            http.close(&["host", "schema"], violations);
+            http.close(UNBUILT_MATCHING, violations);
             Some(Matching::Http {
                 path_prefix: prefix,
                 methods,
@@ -67,7 +71,7 @@ pub(super) fn matching(route: &mut Section, violations: &mut Violations) -> Opti
                 let rule = "must name at least one method";
                 violations.push(Malformed::new(grpc.path("methods"), rule));
             }
-            grpc.close(&["host", "schema", "services"], violations);
+            grpc.close(UNBUILT_MATCHING, violations);
             Some(Matching::Grpc { methods })
         }
         (Some(_), Some(_)) | (None, None) => {

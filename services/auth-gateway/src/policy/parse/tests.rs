@@ -84,6 +84,56 @@ fn every_problem_is_told_at_once_and_by_its_path() {
     }
 }
 
+#[test]
+fn a_typo_is_told_by_its_key_and_its_line() {
+    let text = one(
+        "upstream: { url: 'http://127.0.0.1:1' }\n  limits: { timeout: 5s,\n    request_byte: 1KiB }",
+    );
+    assert_eq!(
+        problems(&text),
+        ["routes[0].limits.request_byte is no key of the policy; see docs/policy.md (line 8)"]
+    );
+}
+
+#[test]
+fn each_key_that_is_planned_is_refused_as_not_built() {
+    let upstream = "upstream: { url: 'http://127.0.0.1:1' }";
+    let inside = |section: &str| {
+        let (section, upstream) = (section.to_owned(), upstream.to_owned());
+        move |key: &str| one(&format!("{upstream}\n  {section}: {{ {key}: x }}"))
+    };
+    let of: [(&[&str], Box<dyn Fn(&str) -> String>); 9] = [
+        (
+            UNBUILT_TOP,
+            Box::new(|key| format!("version: 1\nroutes: []\n{key}: x\n")),
+        ),
+        (
+            UNBUILT_ROUTE,
+            Box::new(|key| one(&format!("{upstream}\n  {key}: x"))),
+        ),
+        (
+            parts::UNBUILT_MATCHING,
+            Box::new(|key| one(upstream).replace("[GET]", &format!("[GET], {key}: x"))),
+        ),
+        (
+            parts::UNBUILT_UPSTREAM,
+            Box::new(|key| one(&upstream.replace(" }", &format!(", {key}: x }}")))),
+        ),
+        (parts::UNBUILT_IDENTITY, Box::new(inside("identity"))),
+        (parts::UNBUILT_FORWARD, Box::new(inside("forward"))),
+        (parts::UNBUILT_CREDENTIAL, Box::new(inside("credential"))),
+        (parts::UNBUILT_LIMITS, Box::new(inside("limits"))),
+        (parts::UNBUILT_RATE, Box::new(inside("rate"))),
+    ];
+    for (keys, policy) in of {
+        for key in keys {
+            let all = problems(&policy(key)).join("\n");
+            let expected = format!("{key} is not built in this version");
+            assert!(all.contains(&expected), "{expected}\nin\n{all}");
+        }
+    }
+}
+
 fn one(extra: &str) -> String {
     format!(
         "version: 1\nroutes:\n- name: r\n  http: {{ methods: [GET] }}\n  operation: op\n  {extra}\n"

@@ -16,7 +16,9 @@ use sandgate_rpc::Shutdown;
 use sandgate_session::link::InstanceLink;
 use sandgate_types::InstanceId;
 use tokio::net::UnixStream;
+use tonic::Status;
 use tonic::body::Body;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{Shared, soon};
 
@@ -71,6 +73,12 @@ impl Answer {
             body,
             broken,
         }
+    }
+
+    /// The details of the gRPC status, where the answer is nothing but a status.
+    pub(crate) fn details(&self) -> ErrorDetails {
+        let status = Status::from_header_map(&self.headers).expect("a status");
+        status.get_error_details()
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {

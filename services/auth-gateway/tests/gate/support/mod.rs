@@ -67,6 +67,11 @@ pub(crate) struct World {
 impl World {
     /// A gate that is ready, with this policy; `key` beside it holds `upstream-secret`.
     pub(crate) async fn with_policy(policy: &str) -> Self {
+        Self::with_config(policy, |_| {}).await
+    }
+
+    /// The same, with other settings.
+    pub(crate) async fn with_config(policy: &str, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("policy.yaml");
         std::fs::write(&file, policy).expect("write the policy");
@@ -94,6 +99,7 @@ impl World {
         let mut config = Config::new(folder.path().join("audit"));
         config.policy = Some(file);
         config.grace = Duration::from_millis(100);
+        change(&mut config);
         let serving = serve(config, ports, clock.shared(), shutdown.clone());
         shutdown.spawn("gate", async move {
             serving.await.expect("the gate serves");
@@ -158,7 +164,7 @@ impl World {
             instance: InstanceId::random(&mut self.rng),
             generation: Generation::FIRST,
             agent_operations: Operations::All,
-            policy_revision: PolicyRevision::new(1),
+            policy_revision: PolicyRevision::CURRENT,
             issued_at: now,
             expires_at: now.plus(Duration::from_secs(3600)),
         }

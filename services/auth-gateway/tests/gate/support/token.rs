@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -81,8 +82,35 @@ impl Token {
     }
 
     pub(crate) fn sign<C: Content>(&self, content: &C) -> String {
-        let input = jwt::signing_input(Algorithm::EdDsa, "k1", content);
+        self.sign_as("k1", content)
+    }
+
+    /// Signs under another key's id.
+    pub(crate) fn sign_as<C: Content>(&self, kid: &str, content: &C) -> String {
+        let input = jwt::signing_input(Algorithm::EdDsa, kid, content);
         let signature = self.0.pair.sign(input.as_bytes());
+        jwt::assemble(input, signature.as_ref())
+    }
+
+    /// What `content` looks like under another algorithm's header, to be signed.
+    fn under<C: Content>(&self, algorithm: &str, content: &C) -> String {
+        let header = format!(r#"{{"alg":"{algorithm}","kid":"k1","typ":"sandgate-session+jwt"}}"#);
+        let token = self.sign(content);
+        let payload = token.split('.').nth(1).expect("three parts");
+        format!("{}.{payload}", URL_SAFE_NO_PAD.encode(header))
+    }
+
+    /// A token that names no algorithm, and has no signature.
+    pub(crate) fn unsigned<C: Content>(&self, content: &C) -> String {
+        jwt::assemble(self.under("none", content), &[])
+    }
+
+    /// A token signed by HMAC with what everybody knows: the public key.
+    pub(crate) fn signed_by_the_public_key<C: Content>(&self, content: &C) -> String {
+        let input = self.under("HS256", content);
+        let public = self.0.pair.public_key();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, public.as_ref());
+        let signature = hmac::sign(&key, input.as_bytes());
         jwt::assemble(input, signature.as_ref())
     }
 

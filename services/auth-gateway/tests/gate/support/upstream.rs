@@ -112,3 +112,50 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
         .body(Body::new(Full::new(Bytes::from(said.to_string()))))
         .expect("a response"))
 }
+
+/// A policy with routes to it, of each kind.
+pub(crate) fn policy(upstream: &Upstream) -> String {
+    let address = upstream.address;
+    format!(
+        "
+version: 1
+routes:
+- name: dict
+  http: {{ methods: [GET, POST] }}
+  operation: lookup
+  tenants: [acme]
+  upstream: {{ url: 'http://{address}/base' }}
+  identity: {{ headers: {{ x-tenant: tenant, x-user: user, x-conversation: conversation }} }}
+  forward: {{ response_headers: [etag], query: [word] }}
+  credential: {{ header: authorization, prefix: 'Bearer ', file: key }}
+  limits: {{ request_bytes: 1KiB, response_bytes: 64KiB, timeout: 5s }}
+- name: few
+  http: {{ methods: [GET] }}
+  operation: few
+  upstream: {{ url: 'http://{address}' }}
+  rate: {{ per_second: 1, burst: 2 }}
+- name: gone
+  http: {{ methods: [GET] }}
+  operation: gone
+  upstream: {{ url: 'http://127.0.0.1:1' }}
+- name: nowhere
+  http: {{ methods: [GET] }}
+  operation: gone
+  upstream: {{ url: 'http://secret-upstream.invalid:81' }}
+- name: gone-scores
+  grpc: {{ methods: [scores.v1.ScoreService/Gone] }}
+  operation: gone
+  upstream: {{ url: 'http://127.0.0.1:1' }}
+- name: quick
+  http: {{ methods: [GET] }}
+  operation: quick
+  upstream: {{ url: 'http://{address}' }}
+  limits: {{ timeout: 200ms }}
+- name: scores
+  grpc: {{ methods: [scores.v1.ScoreService/Score, scores.v1.ScoreService/Endless] }}
+  operation: score
+  upstream: {{ url: 'http://{address}' }}
+  identity: {{ headers: {{ x-tenant: tenant }} }}
+"
+    )
+}
