@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use sandgate_db::DatabaseUrl;
@@ -70,9 +71,10 @@ pub(crate) async fn init(
         database: databases.token.clone(),
         master_key_file: data.master_key().to_owned(),
         api_key_file: data.api_key(),
+        audit_dir: data.path().join("audit/token"),
         certificates: certificates.map(Path::to_owned),
     };
-    let done = sandgate_token::init(&config, &clock)
+    let done = sandgate_token::init(&config, Arc::new(clock))
         .await
         .context("set up keys and tokens")?;
     sandgate_orchestrator::migrate(&databases.orchestrator, clock.now())

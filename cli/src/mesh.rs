@@ -109,12 +109,14 @@ impl Mesh {
         let mut token_config = token::Config::new(
             databases.token,
             SecretFile::from(data.master_key().to_owned()),
+            data.path().join("audit/token"),
         );
         token_config.gates_end_with_us = true;
         token_config.feed_head_file = Some(data.feed_head());
         token_config.drain_delay = Duration::ZERO;
         let token_ports = token::Ports {
             mesh: vec![token_listen],
+            orchestrator: as_service(&orchestrator_pipe, Service::Token),
         };
         let token_part = Part::new("token");
         token_part.run(

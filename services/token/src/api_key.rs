@@ -139,24 +139,21 @@ fn kept(
     }
 }
 
-/// Creates a key on behalf of a caller.
+/// A key that its caller may have made.
+#[derive(Debug)]
+pub(crate) struct Permitted(Wanted);
+
+/// Creates a key on behalf of a caller who may.
 ///
 /// # Errors
 /// See [`CreateError`].
 pub(crate) async fn create(
     store: &Store,
     master: &MasterKey,
-    caller: &Caller,
-    wanted: Wanted,
+    Permitted(wanted): Permitted,
     id: ApiKeyId,
     now: Timestamp,
 ) -> Result<Fresh, CreateError> {
-    wanted.check()?;
-    let reach = Reach::of(Some(caller));
-    reach.check(&wanted.tenant)?;
-    if reach != Reach::Mesh && !wanted.roles.iter().all(|role| caller.roles.contains(role)) {
-        return Err(CreateError::RoleNotHeld);
-    }
     let fresh = make(wanted, id, master, now)?;
     if store.add_api_key(&fresh.kept).await? {
         Ok(fresh)
@@ -187,6 +184,11 @@ pub(crate) async fn authenticate(
     }
 }
 
+/// Whether a text has the shape of an API key.
+pub(crate) fn is_key(text: &str) -> bool {
+    split(text).is_some()
+}
+
 /// The id within a key, and the whole; `None` when it is none.
 fn split(text: &str) -> Option<(&str, &str)> {
     let rest = text.strip_prefix(PREFIX)?;
@@ -201,6 +203,20 @@ fn split(text: &str) -> Option<(&str, &str)> {
 }
 
 impl Wanted {
+    /// Checks that the caller may have this key made.
+    ///
+    /// # Errors
+    /// See [`CreateError`].
+    pub(crate) fn permitted(self, caller: &Caller) -> Result<Permitted, CreateError> {
+        self.check()?;
+        let reach = Reach::of(Some(caller));
+        reach.check(&self.tenant)?;
+        if reach != Reach::Mesh && !self.roles.iter().all(|role| caller.roles.contains(role)) {
+            return Err(CreateError::RoleNotHeld);
+        }
+        Ok(Permitted(self))
+    }
+
     /// Checks what one field alone cannot say.
     fn check(&self) -> Result<(), Violations> {
         let mut violations = Violations::new();

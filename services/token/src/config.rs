@@ -18,6 +18,9 @@ const TOKEN_LIFETIME_MIN: Duration = Duration::from_secs(60);
 /// Endpoints of a cluster take this long to hear that we end.
 const DRAIN_DELAY: Duration = Duration::from_secs(0);
 const DRAIN_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Names the place at which a binary with crash points dies.
+#[cfg(feature = "crash-points")]
+const CRASH_POINT: &str = "SANDGATE_CRASH_POINT";
 
 /// The settings of the token service.
 #[derive(Debug, Parser, Serialize, Deserialize)]
@@ -33,6 +36,12 @@ pub struct Args {
     /// Where the head of the feed is noted, outside of the database and its backups
     #[arg(long, env = "SANDGATE_TOKEN_FEED_HEAD_FILE")]
     pub feed_head_file: Option<PathBuf>,
+    /// Where the service keeps its audit log
+    #[arg(long, env = "SANDGATE_TOKEN_AUDIT_DIR")]
+    pub audit_dir: Option<PathBuf>,
+    /// Where the orchestrator is, which collects audit records: host:port
+    #[arg(long, env = "SANDGATE_TOKEN_ORCHESTRATOR")]
+    pub orchestrator: Option<String>,
     /// The address on which services are served, with mutual TLS
     #[arg(long, env = "SANDGATE_TOKEN_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -62,6 +71,8 @@ impl Default for Args {
             database_url: None,
             master_key_file: None,
             feed_head_file: None,
+            audit_dir: None,
+            orchestrator: None,
             listen: None,
             tls_certificate: None,
             tls_key: None,
@@ -82,6 +93,10 @@ pub struct Config {
     pub master_key_file: SecretFile,
     /// Where the feed's head is noted; `None` where a restored backup need not be found out.
     pub feed_head_file: Option<PathBuf>,
+    /// Where the audit log is kept.
+    pub audit_dir: PathBuf,
+    /// Files with other secrets of ours; the master key must be none of them.
+    pub other_secrets: Vec<PathBuf>,
     /// How long session tokens live.
     pub token_lifetime: Duration,
     /// Whether gates end with this process, as in one process. Where they do not, revocations wait at the start
@@ -95,11 +110,13 @@ pub struct Config {
 
 impl Config {
     /// The defaults, for these.
-    pub fn new(database: DatabaseUrl, master_key_file: SecretFile) -> Self {
+    pub fn new(database: DatabaseUrl, master_key_file: SecretFile, audit_dir: PathBuf) -> Self {
         Self {
             database,
             master_key_file,
             feed_head_file: None,
+            audit_dir,
+            other_secrets: Vec::new(),
             token_lifetime: TOKEN_LIFETIME,
             gates_end_with_us: false,
             drain_delay: DRAIN_DELAY,
@@ -108,9 +125,11 @@ impl Config {
     }
 }
 
-/// Where the service listens as a process of its own.
+/// Where the service listens as a process of its own, and whom it calls.
 #[derive(Debug, Clone)]
 pub struct Socket {
+    /// Where the orchestrator is.
+    pub orchestrator: String,
     /// The address.
     pub listen: SocketAddr,
     /// Our certificate.
@@ -129,6 +148,8 @@ impl TryFrom<Args> for (Config, Socket) {
             database_url,
             master_key_file,
             feed_head_file,
+            audit_dir,
+            orchestrator,
             listen,
             tls_certificate,
             tls_key,
@@ -144,6 +165,8 @@ impl TryFrom<Args> for (Config, Socket) {
         });
         let database = violations.check(database);
         let master_key_file = violations.check(required("master_key_file", master_key_file));
+        let audit_dir = violations.check(required("audit_dir", audit_dir));
+        let orchestrator = violations.check(required("orchestrator", orchestrator));
         let listen = violations.check(required("listen", listen));
         let certificate = violations.check(required("tls_certificate", tls_certificate));
         let key = violations.check(required("tls_key", tls_key));
@@ -164,6 +187,8 @@ impl TryFrom<Args> for (Config, Socket) {
                 database: database?,
                 master_key_file: SecretFile::from(master_key_file?),
                 feed_head_file,
+                audit_dir: audit_dir?,
+                other_secrets: key.iter().cloned().collect(),
                 token_lifetime: lifetime,
                 gates_end_with_us: false,
                 drain_delay,
@@ -172,6 +197,7 @@ impl TryFrom<Args> for (Config, Socket) {
             Some((
                 config,
                 Socket {
+                    orchestrator: orchestrator?,
                     listen: listen?,
                     certificate: certificate?,
                     key: key?,
@@ -184,6 +210,21 @@ impl TryFrom<Args> for (Config, Socket) {
             None => Err(violations),
         }
     }
+}
+
+/// The crash point at which this process dies, if a test named one.
+#[cfg(feature = "crash-points")]
+pub(crate) fn crash_point() -> Option<&'static str> {
+    static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    NAMED
+        .get_or_init(|| {
+            use sandgate_rpc::config::{Env as _, ProcessEnv};
+            let mut variables = ProcessEnv.variables().into_iter();
+            variables
+                .find(|(name, _)| name == CRASH_POINT)
+                .and_then(|(_, value)| value.into_string().ok())
+        })
+        .as_deref()
 }
 
 fn required<T>(key: &str, value: Option<T>) -> Result<T, Malformed> {
@@ -206,6 +247,8 @@ mod tests {
         let expected = [
             "database_url",
             "master_key_file",
+            "audit_dir",
+            "orchestrator",
             "listen",
             "tls_certificate",
             "tls_key",

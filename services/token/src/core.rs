@@ -9,14 +9,17 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use sandgate_audit::Log;
 use sandgate_rpc::{PageToken, Shutdown};
 use sandgate_session::{Claims, Operations, RevocationTarget};
 use sandgate_types::{ApiKeyId, Clock, TenantId, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::authority::Reach;
+use crate::crash::crash_point;
 use crate::feed::{Feed, Known, Moments};
 use crate::master_key::MasterKey;
+use crate::records::{self, Act};
 use crate::session::{Mint, Opening, Pair, SessionError};
 use crate::signing::{Keyring, KeyringError};
 use crate::store::{Added, Store, StoreError, StoredApiKey, StoredTenant};
@@ -40,6 +43,9 @@ pub enum LoadError {
     /// The machine has no randomness.
     #[error("make random bytes")]
     Random(#[from] aws_lc_rs::error::Unspecified),
+    /// What a start does by itself could not be put on record.
+    #[error(transparent)]
+    Unrecorded(#[from] sandgate_audit::Refused),
 }
 
 /// Why a revocation was not answered.
@@ -114,6 +120,7 @@ impl Core {
         store: Store,
         master: Arc<MasterKey>,
         rules: Rules,
+        log: &Log,
         moments: Moments,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
@@ -124,7 +131,13 @@ impl Core {
             None => incarnation,
             Some(path) => {
                 let (note, fresh) = (witness::read(path)?, crate::gen_secret()?);
-                witness::reconcile(&store, note, incarnation, fresh, clock.now()).await?
+                if witness::has_lost(&store, note, &incarnation).await? {
+                    records::done(log, Act::RevokeAllSessions, None).await?;
+                    witness::begin_anew(&store, &fresh, clock.now()).await?;
+                    fresh
+                } else {
+                    incarnation
+                }
             }
         };
         let feed = Feed::load(&store, incarnation, rules.others_may_hold_leases, moments).await?;
@@ -221,8 +234,10 @@ impl Core {
                     (core.store.revoke(&target, &added).await?, now)
                 }
             };
+            crash_point!("revoke-committed");
             core.feed.catch_up(&core.store).await?;
             core.note_head().await?;
+            crash_point!("revoke-noted");
             let known = core.feed.known(sequence).await;
             Ok(Revoked {
                 sequence,

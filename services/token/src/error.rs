@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use sandgate_audit::Refused;
 use sandgate_rpc::{Fault, Reason};
 use sandgate_session::TokenRefusal;
+use tonic::Status;
 
 use crate::api_key::{AuthenticateError, CreateError};
 use crate::authority::OutOfReach;
@@ -15,6 +17,7 @@ const fn reason(code: &'static str) -> Reason {
     Reason::new("token", code)
 }
 
+const UNRECORDED: Reason = reason("AUDIT_UNAVAILABLE");
 const NOT_READY: Reason = reason("NOT_READY");
 const STORE_BUSY: Reason = reason("STORE_BUSY");
 const ENDING: Reason = reason("ENDING");
@@ -40,6 +43,16 @@ pub(crate) fn not_ready() -> Fault {
         "the service is not ready: its health says what is missing",
     )
     .retry_after(LOOKED_FOR)
+}
+
+/// What was decided could not be put on record, and so does not happen.
+pub(crate) fn not_recorded(refused: Refused) -> Fault {
+    Fault::unavailable(UNRECORDED, refused.to_string()).retry_after(LOOKED_FOR)
+}
+
+/// [`not_recorded`], of a refusal.
+pub(crate) fn unrecorded() -> Status {
+    not_recorded(Refused::Broken).into()
 }
 
 /// A tenant of that name has other content.

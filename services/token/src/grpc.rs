@@ -7,11 +7,12 @@ mod token;
 
 use std::sync::Arc;
 
+use sandgate_audit::Recorder;
 use sandgate_rpc::{Caller, Fault};
 use tonic::{Request, Response, Status};
 
 use crate::core::{Core, Pending};
-use crate::error::not_ready;
+use crate::error::{not_ready, not_recorded};
 
 /// What every handler answers.
 type Reply<T> = Result<Response<T>, Status>;
@@ -26,6 +27,12 @@ impl Handlers {
     /// Handlers that answer UNAVAILABLE until the core is there.
     pub(crate) fn new(core: Pending) -> Self {
         Self { core }
+    }
+
+    /// The core, and what records the decision about a request.
+    fn recorded<T>(&self, request: &Request<T>) -> Result<(&Arc<Core>, Recorder), Fault> {
+        let recorder = Recorder::of(request.extensions()).map_err(not_recorded)?;
+        Ok((self.core()?, recorder))
     }
 
     fn core(&self) -> Result<&Arc<Core>, Fault> {

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sandgate_db::{DatabaseUrl, OpenError};
 use sandgate_rpc::Role;
@@ -16,7 +17,9 @@ use secrecy::ExposeSecret as _;
 
 use crate::api_key::{Wanted, adopt, make};
 use crate::certificates::{self, CertificateError, SERVICE_ROOT};
+use crate::crash::crash_point_of_keys;
 use crate::master_key::{MasterKey, SealError, gen_secret, write_new};
+use crate::records::{self, Act};
 use crate::signing::{Keyring, KeyringError, generate};
 use crate::store::{Beginning, Store, StoreError, StoredApiKey, StoredTenant};
 
@@ -34,6 +37,8 @@ pub struct InitConfig {
     pub master_key_file: PathBuf,
     /// Where the first API key goes.
     pub api_key_file: PathBuf,
+    /// Where the token service keeps its audit log: what is made here is on record first.
+    pub audit_dir: PathBuf,
     /// Where certificates of services go, if they are wanted: `ca.pem`, `<service>.pem`, `<service>.key`.
     pub certificates: Option<PathBuf>,
 }
@@ -86,6 +91,12 @@ pub enum InitError {
     /// The machine has no randomness.
     #[error("make random bytes")]
     Random(#[from] aws_lc_rs::error::Unspecified),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] sandgate_audit::OpenError),
+    /// What is made could not be put on record.
+    #[error(transparent)]
+    Unrecorded(#[from] sandgate_audit::Refused),
     /// The root is not in the database.
     #[error("the database has no service root: it was made by another program")]
     NoRoot,
@@ -95,12 +106,12 @@ pub enum InitError {
 ///
 /// # Errors
 /// [`InitError`], which says what to do.
-pub async fn init(config: &InitConfig, clock: &dyn Clock) -> Result<Initialized, InitError> {
+pub async fn init(config: &InitConfig, clock: Arc<dyn Clock>) -> Result<Initialized, InitError> {
     let database = &config.database;
     let now = clock.now();
     Store::migrate(database, now).await?;
     let store = Store::open(database).await?;
-    let done = begin(config, &store, now).await;
+    let done = begin(config, &store, clock).await;
     store.close().await;
     done
 }
@@ -108,15 +119,20 @@ pub async fn init(config: &InitConfig, clock: &dyn Clock) -> Result<Initialized,
 async fn begin(
     config: &InitConfig,
     store: &Store,
-    now: Timestamp,
+    clock: Arc<dyn Clock>,
 ) -> Result<Initialized, InitError> {
+    let now = clock.now();
     let InitConfig {
         database: _,
         master_key_file,
         api_key_file,
+        audit_dir,
         certificates,
     } = config;
     let master = master_key(master_key_file, store.is_empty().await?)?;
+    if api_key_file.exists() {
+        master.is_none_of(std::slice::from_ref(api_key_file))?;
+    }
     let mut done = Initialized::Unchanged;
     if store.is_empty().await? {
         let beginning = Beginning {
@@ -130,7 +146,19 @@ async fn begin(
             },
             api_key: first_api_key(api_key_file, &master, now)?,
         };
-        if store.begin(&beginning).await? {
+        let log = records::open(audit_dir, clock)?;
+        for act in [
+            Act::MakeSigningKey,
+            Act::MakeRoot,
+            Act::MakeTenant,
+            Act::MakeApiKey,
+        ] {
+            records::done(&log, act, Some(&beginning.tenant.tenant)).await?;
+        }
+        crash_point_of_keys!("signing-key-recorded");
+        let begun = store.begin(&beginning).await?;
+        crash_point_of_keys!("signing-key-committed");
+        if begun {
             done = Initialized::Begun;
         }
     }

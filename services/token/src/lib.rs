@@ -12,11 +12,14 @@ mod authority;
 mod certificates;
 mod config;
 mod core;
+mod crash;
 mod error;
 mod feed;
 mod grpc;
 mod init;
 mod master_key;
+mod process;
+mod records;
 mod server;
 mod session;
 mod signing;
@@ -25,7 +28,10 @@ mod tenant;
 mod witness;
 
 pub use config::{Args, Config, Socket};
+#[cfg(feature = "crash-points")]
+pub use crash::{CRASH_POINTS, CRASH_POINTS_OF_KEYS};
 pub use feed::Moments;
 pub use init::{InitConfig, InitError, Initialized, init};
 pub use master_key::gen_secret;
-pub use server::{Ports, ServeError, main, serve, serve_by};
+pub use process::main;
+pub use server::{Ports, ServeError, serve, serve_by};

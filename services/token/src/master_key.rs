@@ -3,6 +3,8 @@
 //! It is read from a file that nobody else can read and is never itself used as a key: each purpose has one
 //! that is derived from it. What is sealed is bound to its row, so that a row that was moved does not open.
 
+mod apart;
+
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -28,6 +30,8 @@ const FIELD: &str = "master_key_file";
 /// What the master key is good for.
 pub(crate) struct MasterKey {
     id: String,
+    /// What the key was derived from, to be compared with other secrets of ours.
+    bytes: Zeroizing<Vec<u8>>,
     sealing: LessSafeKey,
     hashing: hmac::Key,
 }
@@ -91,6 +95,11 @@ impl MasterKey {
         let text = file.read(FIELD)?;
         let refuse =
             |rule: &str| Malformed::new(FIELD, format!("{rule} ({})", file.path().display()));
+        if crate::api_key::is_key(text.expose_secret()) {
+            return Err(refuse(
+                "must be no API key: make one with `sandgate gen-secret`",
+            ));
+        }
         let bytes = Zeroizing::new(
             URL_SAFE_NO_PAD
                 .decode(text.expose_secret().trim_end_matches('='))
@@ -132,6 +141,7 @@ impl MasterKey {
         let sealing = UnboundKey::new(&AES_256_GCM, &derived(b"seal", KEY_BYTES)?)?;
         Ok(Self {
             id: URL_SAFE_NO_PAD.encode(&*id),
+            bytes: Zeroizing::new(bytes.to_vec()),
             sealing: LessSafeKey::new(sealing),
             hashing: hmac::Key::new(hmac::HMAC_SHA256, &derived(b"api keys", KEY_BYTES)?),
         })

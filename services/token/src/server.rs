@@ -1,8 +1,5 @@
 //! The composition root: the database, the core, the handlers and the server.
 
-use std::ffi::OsString;
-use std::io::Write as _;
-use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,22 +8,21 @@ use sandgate_api::token::v1::api_key_service_server::ApiKeyServiceServer;
 use sandgate_api::token::v1::revocation_service_server::RevocationServiceServer;
 use sandgate_api::token::v1::tenant_service_server::TenantServiceServer;
 use sandgate_api::token::v1::token_service_server::TokenServiceServer;
+use sandgate_audit::{Log, Recorded};
 use sandgate_db::OpenError;
-use sandgate_rpc::config::{Loaded, ProcessEnv, Stop, load};
-use sandgate_rpc::{Listen, Part, Readiness, Server, ServerOptions, ServerTls, Shutdown};
+use sandgate_rpc::{Listen, Part, Readiness, Server, ServerOptions, Shutdown, Target};
 use sandgate_session::lease::Moment;
-use sandgate_types::{Clock, Malformed, SystemClock};
+use sandgate_types::{Clock, Malformed};
 
-use crate::config::{Args, Config, Socket};
+use crate::config::Config;
 use crate::core::{Core, LoadError, Pending, Rules};
 use crate::feed::Moments;
 use crate::grpc::Handlers;
 use crate::master_key::MasterKey;
+use crate::records::{self, Act};
 use crate::signing::KeyringError;
 use crate::store::Store;
 
-/// The name of the process.
-const PROCESS: &str = "sandgate-token";
 /// How often a database that is not there is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often a database that is there is asked whether it still is.
@@ -39,11 +35,16 @@ const JOIN_LIMIT: Duration = Duration::from_secs(10);
 pub struct Ports {
     /// Where the other services connect.
     pub mesh: Vec<Listen>,
+    /// The orchestrator, where everybody's audit records are collected.
+    pub orchestrator: Target,
 }
 
 /// Why the service does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// The audit log. Nothing is served without it.
+    #[error(transparent)]
+    Audit(#[from] sandgate_audit::OpenError),
     /// The master key.
     #[error(transparent)]
     MasterKey(#[from] Malformed),
@@ -86,12 +87,23 @@ pub async fn serve_by(
         database,
         master_key_file,
         feed_head_file,
+        audit_dir,
+        other_secrets,
         token_lifetime,
         gates_end_with_us,
         drain_delay,
         reflection,
     } = config;
-    let master = Arc::new(MasterKey::read(&master_key_file)?);
+    let log = records::open(&audit_dir, Arc::clone(&clock))?;
+    let master = MasterKey::read(&master_key_file)
+        .and_then(|master| master.is_none_of(&other_secrets).map(|()| master));
+    let master = match master {
+        Ok(master) => Arc::new(master),
+        Err(malformed) => {
+            records::refused(&log, Act::OpenKeys, "MASTER_KEY_REFUSED").await;
+            return Err(malformed.into());
+        }
+    };
     let shutdown = shutdown.child();
     let readiness = Readiness::new();
     let core = Pending::default();
@@ -106,6 +118,7 @@ pub async fn serve_by(
         },
         moments,
         clock,
+        log: log.clone(),
         shutdown: shutdown.clone(),
         part: readiness.part("database"),
         core: Arc::clone(&core),
@@ -119,15 +132,23 @@ pub async fn serve_by(
             }
         }
     });
+    shutdown.spawn(
+        "audit",
+        records::ship_to(ports.orchestrator, audit_dir, shutdown.clone()),
+    );
     let handlers = Handlers::new(Arc::clone(&core));
     let mut options = ServerOptions::new(readiness);
     options.drain_delay = drain_delay;
     options.reflection = reflection;
     let served = Server::new(options)
-        .service(TokenServiceServer::new(handlers.clone()))
-        .service(RevocationServiceServer::new(handlers.clone()))
-        .service(TenantServiceServer::new(handlers.clone()))
-        .service(ApiKeyServiceServer::new(handlers))
+        .recording_refusals(Arc::new(records::Table(log.clone())))
+        .service(recorded(TokenServiceServer::new(handlers.clone()), &log))
+        .service(recorded(
+            RevocationServiceServer::new(handlers.clone()),
+            &log,
+        ))
+        .service(recorded(TenantServiceServer::new(handlers.clone()), &log))
+        .service(recorded(ApiKeyServiceServer::new(handlers), &log))
         .serve(ports.mesh, &shutdown)
         .await;
     shutdown.begin();
@@ -142,6 +163,10 @@ pub async fn serve_by(
     Ok(served?)
 }
 
+fn recorded<S>(service: S, log: &Log) -> Recorded<S> {
+    Recorded::new(service, log.clone(), records::MANNER)
+}
+
 /// Waits for the database, loads the core, and goes on asking whether the database is there.
 struct Opening {
     database: sandgate_db::DatabaseUrl,
@@ -149,6 +174,7 @@ struct Opening {
     rules: Rules,
     moments: Moments,
     clock: Arc<dyn Clock>,
+    log: Log,
     shutdown: Shutdown,
     part: Part,
     core: Arc<OnceLock<Arc<Core>>>,
@@ -160,7 +186,12 @@ impl Opening {
             match self.load().await {
                 Ok(core) => break core,
                 Err(error) if may_pass(&error) => self.part.missing(chain(&error)),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if let ServeError::Load(LoadError::Keys(_)) = &error {
+                        records::refused(&self.log, Act::OpenKeys, "SIGNING_KEY_REFUSED").await;
+                    }
+                    return Err(error);
+                }
             }
             if !self.waited(LOOK_AGAIN).await {
                 return Ok(());
@@ -185,6 +216,7 @@ impl Opening {
             store,
             Arc::clone(&self.master),
             self.rules.clone(),
+            &self.log,
             Arc::clone(&self.moments),
             Arc::clone(&self.clock),
             self.shutdown.clone(),
@@ -207,10 +239,13 @@ fn may_pass(error: &ServeError) -> bool {
         ServeError::Database(error) => error.may_pass(),
         ServeError::Load(LoadError::Store(error)) => error.is_transient(),
         ServeError::Load(LoadError::Keys(KeyringError::Empty)) => true,
-        ServeError::Load(LoadError::Keys(_) | LoadError::Witness(_) | LoadError::Random(_)) => {
-            false
-        }
-        ServeError::MasterKey(_) | ServeError::Server(_) => false,
+        ServeError::Load(
+            LoadError::Keys(_)
+            | LoadError::Witness(_)
+            | LoadError::Random(_)
+            | LoadError::Unrecorded(_),
+        ) => false,
+        ServeError::Audit(_) | ServeError::MasterKey(_) | ServeError::Server(_) => false,
     }
 }
 
@@ -227,63 +262,4 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The process: settings, telemetry, sockets, serving, and the exit code.
-pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let loaded = load::<Args>(PROCESS, arguments, &ProcessEnv);
-    let (config, socket, telemetry) = match loaded.and_then(|Loaded { args, telemetry }| {
-        let (config, socket) = args.try_into().map_err(Stop::from)?;
-        Ok((config, socket, telemetry))
-    }) {
-        Ok(settings) => settings,
-        Err(stop) => return stop.exit(),
-    };
-    match run(config, socket, &telemetry) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Said plainly: telemetry may be what failed. Whoever closed our output still gets the code.
-            drop(writeln!(std::io::stderr(), "{PROCESS}: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(
-    config: Config,
-    socket: Socket,
-    telemetry: &sandgate_telemetry::Settings,
-) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let telemetry = sandgate_telemetry::init(telemetry)?;
-        let Socket {
-            listen,
-            certificate,
-            key,
-            roots,
-        } = socket;
-        let tls = ServerTls::load(&certificate, &key, &roots)?;
-        let mesh = vec![Listen::tcp(listen, Some(tls)).await?];
-        let shutdown = Shutdown::new();
-        shutdown.spawn("signals", until_told(shutdown.clone()));
-        let served = serve(config, Ports { mesh }, Arc::new(SystemClock), shutdown).await;
-        drop(telemetry);
-        Ok(served?)
-    })
-}
-
-/// Begins the end at the first SIGTERM or Ctrl-C; the runtime's end is the hard one.
-async fn until_told(shutdown: Shutdown) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _told = terminate.recv() => shutdown.begin(),
-        _told = tokio::signal::ctrl_c() => shutdown.begin(),
-        () = shutdown.cancelled() => {}
-    }
 }

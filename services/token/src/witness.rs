@@ -88,27 +88,29 @@ pub(crate) async fn write(path: PathBuf, note: Note) -> Result<(), WitnessError>
         .map_err(failed)
 }
 
-/// Compares the database with the note. Where it has lost something, every session that began before now is
-/// revoked and the feed gets the incarnation `fresh`. Answers the incarnation in force.
+/// Whether the database, by the note, has lost revocations.
 ///
 /// # Errors
 /// See [`WitnessError`].
-pub(crate) async fn reconcile(
+pub(crate) async fn has_lost(
     store: &Store,
     note: Option<Note>,
-    incarnation: String,
-    fresh: String,
-    now: Timestamp,
-) -> Result<String, WitnessError> {
+    incarnation: &str,
+) -> Result<bool, WitnessError> {
     let head = store.feed_head().await?;
-    let lost = note.is_some_and(|note| note.incarnation != incarnation || note.head > head);
-    if !lost {
-        return Ok(incarnation);
-    }
-    tracing::error!(
-        head,
-        "the database has lost revocations: every session so far is revoked"
-    );
+    Ok(note.is_some_and(|note| note.incarnation != incarnation || note.head > head))
+}
+
+/// Revokes every session that began before now, and gives the feed the incarnation `fresh`.
+///
+/// # Errors
+/// See [`WitnessError`].
+pub(crate) async fn begin_anew(
+    store: &Store,
+    fresh: &str,
+    now: Timestamp,
+) -> Result<(), WitnessError> {
+    tracing::error!("the database has lost revocations: every session so far is revoked");
     let added = Added {
         reason: REASON,
         by: "token",
@@ -125,6 +127,6 @@ pub(crate) async fn reconcile(
             store.revoke(&target, &added).await?;
         }
     }
-    store.set_incarnation(&fresh).await?;
-    Ok(fresh)
+    store.set_incarnation(fresh).await?;
+    Ok(())
 }

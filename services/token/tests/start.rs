@@ -3,9 +3,10 @@
 mod harness;
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{Home, LIMIT, Token, mint_request, refused};
+use harness::{Collector, Home, LIMIT, Token, mint_request, refused};
 use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::revocation_target::Scope;
 use sandgate_api::token::v1::token_service_client::TokenServiceClient;
@@ -23,7 +24,7 @@ async fn init_creates_trust_once_and_overwrites_nothing() {
     let home = Home::new();
     let config = home.init_config();
     assert_eq!(
-        init(&config, &home.clock).await.expect("the first"),
+        init(&config, home.clock.shared()).await.expect("the first"),
         Initialized::Begun
     );
     let read = |name: &str| std::fs::read_to_string(home.path(name)).expect("a file");
@@ -38,7 +39,9 @@ async fn init_creates_trust_once_and_overwrites_nothing() {
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     assert_eq!(
-        init(&config, &home.clock).await.expect("the second"),
+        init(&config, home.clock.shared())
+            .await
+            .expect("the second"),
         Initialized::Unchanged
     );
     assert_eq!((read("config/master-key"), read("api-key")), (master, key));
@@ -48,7 +51,10 @@ async fn init_creates_trust_once_and_overwrites_nothing() {
 async fn two_inits_at_once_create_one_trust() {
     let home = Home::new();
     let config = home.init_config();
-    let (one, two) = tokio::join!(init(&config, &home.clock), init(&config, &home.clock));
+    let (one, two) = tokio::join!(
+        init(&config, home.clock.shared()),
+        init(&config, home.clock.shared())
+    );
     let (one, two) = (one.expect("one"), two.expect("two"));
     assert!(one == Initialized::Begun || two == Initialized::Begun);
     let settings = home.config();
@@ -69,7 +75,9 @@ async fn an_api_key_that_a_crash_left_in_its_file_becomes_the_first_key() {
         drop(std::fs::remove_file(home.path(name)));
     }
     assert_eq!(
-        init(&home.init_config(), &home.clock).await.expect("again"),
+        init(&home.init_config(), home.clock.shared())
+            .await
+            .expect("again"),
         Initialized::Begun
     );
     let settings = home.config();
@@ -86,7 +94,7 @@ async fn an_api_key_that_a_crash_left_in_its_file_becomes_the_first_key() {
 async fn a_missing_key_beside_a_database_stops_init_and_start_and_is_not_replaced() {
     let home = Home::initialized().await;
     std::fs::remove_file(home.path("config/master-key")).expect("remove");
-    let refused = init(&home.init_config(), &home.clock)
+    let refused = init(&home.init_config(), home.clock.shared())
         .await
         .expect_err("refused");
     assert!(matches!(refused, InitError::KeyMissing(_)), "{refused}");
@@ -101,7 +109,7 @@ async fn another_or_a_weak_key_stops_init_and_start() {
     let home = Home::initialized().await;
     let file = home.path("config/master-key");
     std::fs::write(&file, gen_secret().expect("randomness")).expect("write");
-    let refused = init(&home.init_config(), &home.clock)
+    let refused = init(&home.init_config(), home.clock.shared())
         .await
         .expect_err("refused");
     assert!(matches!(refused, InitError::Keys(_)), "{refused}");
@@ -111,7 +119,7 @@ async fn another_or_a_weak_key_stops_init_and_start() {
     let Token { home, .. } = token;
     std::fs::write(&file, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").expect("write");
     assert!(matches!(
-        init(&home.init_config(), &home.clock).await,
+        init(&home.init_config(), home.clock.shared()).await,
         Err(InitError::File(_))
     ));
     std::fs::write(&file, gen_secret().expect("randomness")).expect("write");
@@ -136,7 +144,7 @@ async fn a_service_without_its_database_stays_up_says_so_and_serves_once_it_is_t
         .expect("an answer");
     let refusal = refused(token.mint(mint_request(&token.home.clock)).await);
     assert_eq!(refusal, (Code::Unavailable, "NOT_READY".to_owned()));
-    init(&token.home.init_config(), &token.home.clock)
+    init(&token.home.init_config(), token.home.clock.shared())
         .await
         .expect("init");
     token.ready().await;
@@ -201,7 +209,7 @@ async fn the_certificates_of_init_join_the_services_by_mutual_tls() {
     let home = Home::new();
     let mut config = home.init_config();
     config.certificates = Some(home.path("certificates"));
-    init(&config, &home.clock).await.expect("init");
+    init(&config, home.clock.shared()).await.expect("init");
     let file = |name: &str| home.path("certificates").join(name);
     for name in [
         "token.key",
@@ -213,7 +221,7 @@ async fn the_certificates_of_init_join_the_services_by_mutual_tls() {
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     let before = std::fs::read(file("token.pem")).expect("a certificate");
-    init(&config, &home.clock).await.expect("again");
+    init(&config, home.clock.shared()).await.expect("again");
     assert_eq!(
         std::fs::read(file("token.pem")).expect("a certificate"),
         before
@@ -228,7 +236,7 @@ async fn a_certificate_names_its_service_and_no_other() {
     let home = Home::new();
     let mut config = home.init_config();
     config.certificates = Some(home.path("certificates"));
-    init(&config, &sandgate_types::SystemClock)
+    init(&config, Arc::new(sandgate_types::SystemClock))
         .await
         .expect("init");
     let file = |name: &str| home.path("certificates").join(name);
@@ -240,7 +248,10 @@ async fn a_certificate_names_its_service_and_no_other() {
     let shutdown = Shutdown::new();
     let serving = serve(
         home.config(),
-        Ports { mesh: vec![listen] },
+        Ports {
+            mesh: vec![listen],
+            orchestrator: Collector::start(&shutdown).target(),
+        },
         home.clock.shared(),
         shutdown.clone(),
     );

@@ -13,6 +13,8 @@ use super::{Handlers, Reply};
 use crate::api_key::{Wanted, authenticate, create};
 use crate::authority::{Reach, name_of};
 use crate::core::Core;
+use crate::crash::crash_point_of_keys;
+use crate::error::not_recorded;
 use crate::store::{KeyPage, StoredApiKey};
 
 /// Why a key of RevokeApiKey was revoked, which asks for no reason.
@@ -25,18 +27,17 @@ impl ApiKeyService for Handlers {
         request: Request<pb::CreateApiKeyRequest>,
     ) -> Reply<pb::CreateApiKeyResponse> {
         let caller = Caller::of(&request)?;
-        let core = self.core()?;
+        let (core, recorder) = self.recorded(&request)?;
         let wanted = wanted_from(request.into_inner()).map_err(Fault::from)?;
-        let fresh = create(
-            &core.store,
-            &core.master,
-            &caller,
-            wanted,
-            core.api_key_id(),
-            core.clock.now(),
-        )
-        .await
-        .map_err(Fault::from)?;
+        recorder.about(wanted.tenant.as_str(), "");
+        let permitted = wanted.permitted(&caller).map_err(Fault::from)?;
+        recorder.allowed_and_kept().await.map_err(not_recorded)?;
+        crash_point_of_keys!("api-key-recorded");
+        let (id, now) = (core.api_key_id(), core.clock.now());
+        let fresh = create(&core.store, &core.master, permitted, id, now)
+            .await
+            .map_err(Fault::from)?;
+        crash_point_of_keys!("api-key-committed");
         Ok(Response::new(pb::CreateApiKeyResponse {
             api_key: Some(key_to(&fresh.kept)),
             secret: fresh.secret.expose_secret().to_owned(),
@@ -82,10 +83,11 @@ impl ApiKeyService for Handlers {
         request: Request<pb::RevokeApiKeyRequest>,
     ) -> Reply<pb::RevokeApiKeyResponse> {
         let caller = Caller::of(&request)?;
-        let core = self.core()?;
+        let (core, recorder) = self.recorded(&request)?;
         let pb::RevokeApiKeyRequest { api_key_id } = request.into_inner();
         let id = ApiKeyId::parse("api_key_id", &api_key_id).map_err(Fault::from)?;
         let (by, reach) = (name_of(Some(&caller)), Reach::of(Some(&caller)));
+        recorder.allowed_and_kept().await.map_err(not_recorded)?;
         let revoked = core
             .revoke(RevocationTarget::ApiKey(id), REVOKED.to_owned(), by, reach)
             .await

@@ -7,8 +7,8 @@ use sandgate_api::token::v1::revocation_service_server::RevocationService;
 use sandgate_api::token::v1::watch_revocations_response::Event;
 use sandgate_api::{duration_to, timestamp_to};
 use sandgate_rpc::Fault;
-use sandgate_session::RevocationTarget;
 use sandgate_session::lease::HEARTBEAT;
+use sandgate_session::{RevocationScope, RevocationTarget};
 use sandgate_types::Malformed;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -18,6 +18,8 @@ use tonic::{Request, Response, Status};
 use super::{Handlers, Reply, caller_of};
 use crate::authority::{Reach, name_of};
 use crate::core::Core;
+use crate::crash::crash_point;
+use crate::error::not_recorded;
 use crate::feed::PAGE;
 use crate::store::StoreError;
 
@@ -34,13 +36,16 @@ impl RevocationService for Handlers {
 
     async fn revoke(&self, request: Request<pb::RevokeRequest>) -> Reply<pb::RevokeResponse> {
         let caller = caller_of(&request);
-        let core = self.core()?;
+        let (core, recorder) = self.recorded(&request)?;
         let pb::RevokeRequest { target, reason } = request.into_inner();
         let target = target_from(target, &reason, core).map_err(Fault::from)?;
         let reach = Reach::of(caller.as_ref());
-        if let RevocationTarget::Sessions { tenant, .. } = &target {
+        if let RevocationTarget::Sessions { tenant, scope } = &target {
+            recorder.about(tenant.as_str(), sandbox_of(scope));
             reach.check(tenant).map_err(Fault::from)?;
         }
+        recorder.allowed_and_kept().await.map_err(not_recorded)?;
+        crash_point!("revoke-recorded");
         let revoked = core
             .revoke(target, reason, name_of(caller.as_ref()), reach)
             .await
@@ -213,6 +218,20 @@ impl Follower {
                 let _gone = self.sender.send(Err(Fault::from(error).into())).await;
             }
         }
+    }
+}
+
+/// The sandbox that a revocation names itself; of an instance or a token it is not known here.
+fn sandbox_of(scope: &RevocationScope) -> &str {
+    match scope {
+        RevocationScope::Sandbox(id) => id.as_str(),
+        RevocationScope::Token(_)
+        | RevocationScope::AgentOfInstance(_)
+        | RevocationScope::Instance(_)
+        | RevocationScope::Conversation(_)
+        | RevocationScope::User(_)
+        | RevocationScope::WholeTenant
+        | RevocationScope::SessionsBefore(_) => "",
     }
 }
 

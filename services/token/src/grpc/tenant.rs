@@ -10,7 +10,7 @@ use tonic::{Request, Response};
 
 use super::{Handlers, Reply};
 use crate::authority::name_of;
-use crate::error::tenant_exists;
+use crate::error::{not_recorded, tenant_exists};
 use crate::store::{Created, StoredTenant};
 use crate::tenant;
 
@@ -21,7 +21,7 @@ impl TenantService for Handlers {
         request: Request<pb::CreateTenantRequest>,
     ) -> Reply<pb::CreateTenantResponse> {
         let caller = Caller::of(&request)?;
-        let core = self.core()?;
+        let (core, recorder) = self.recorded(&request)?;
         let pb::CreateTenantRequest {
             tenant,
             granted_operations,
@@ -40,6 +40,8 @@ impl TenantService for Handlers {
             granted,
             created_at: core.clock.now(),
         };
+        recorder.about(wanted.tenant.as_str(), "");
+        recorder.allowed_and_kept().await.map_err(not_recorded)?;
         let created = tenant::create(&core.store, &name_of(Some(&caller)), &wanted, &id).await;
         match created.map_err(Fault::from)? {
             Created::Is(tenant) => {

@@ -15,7 +15,8 @@ use tonic::{Request, Response};
 use super::{Handlers, Reply, caller_of};
 use crate::authority::Reach;
 use crate::core::Core;
-use crate::error::session_token_missing;
+use crate::crash::crash_point;
+use crate::error::{not_recorded, session_token_missing};
 use crate::session::{Opening, Pair, SessionError};
 
 #[tonic::async_trait]
@@ -24,8 +25,13 @@ impl TokenService for Handlers {
         &self,
         request: Request<pb::MintSessionRequest>,
     ) -> Reply<pb::MintSessionResponse> {
+        let (core, recorder) = self.recorded(&request)?;
         let opening = opening_from(request.into_inner()).map_err(Fault::from)?;
-        let (pair, ticket) = self.core()?.open_session(opening).map_err(Fault::from)?;
+        recorder.about(opening.tenant.as_str(), opening.sandbox.as_str());
+        crash_point!("mint-decided");
+        let (pair, ticket) = core.open_session(opening).map_err(Fault::from)?;
+        recorder.allowed().map_err(not_recorded)?;
+        crash_point!("mint-signed");
         Ok(Response::new(pb::MintSessionResponse {
             tokens: Some(pair_to(pair)),
             ticket,
@@ -37,9 +43,10 @@ impl TokenService for Handlers {
         request: Request<pb::RenewSessionRequest>,
     ) -> Reply<pb::RenewSessionResponse> {
         let caller = Caller::of(&request)?;
-        let core = self.core()?;
+        let (core, recorder) = self.recorded(&request)?;
         let token = session_token(request.metadata()).ok_or_else(session_token_missing)?;
         let pair = renew(core, &caller, token).map_err(Fault::from)?;
+        recorder.allowed().map_err(not_recorded)?;
         let pb::RenewSessionRequest {} = request.into_inner();
         Ok(Response::new(pb::RenewSessionResponse {
             tokens: Some(pair_to(pair)),

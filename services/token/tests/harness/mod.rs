@@ -1,6 +1,8 @@
 //! The service over in-process pipes, on a fresh SQLite file, with clocks that a test moves.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod collector;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +24,9 @@ use sandgate_rpc::{
 use sandgate_session::lease::Moment;
 use sandgate_session::{Audience, Claims, KeySet, SESSION_TOKEN_METADATA, Verifier};
 use sandgate_testkit::TestClock;
-use sandgate_token::{Config, InitConfig, Ports, ServeError, init, serve_by};
+use sandgate_token::{
+    Config, InitConfig, InitError, Initialized, Ports, ServeError, init, serve_by,
+};
 use sandgate_types::{ApiKeyId, Clock as _, InstanceId, SandboxId, SessionId, TenantId, UserId};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -32,6 +36,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
+
+pub(crate) use self::collector::Collector;
 
 /// Nothing in here takes this long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -59,6 +65,7 @@ impl Home {
             database: DatabaseUrl::sqlite(self.path("token.db")),
             master_key_file: self.path("config/master-key"),
             api_key_file: self.path("api-key"),
+            audit_dir: self.path("audit"),
             certificates: None,
         }
     }
@@ -67,14 +74,19 @@ impl Home {
         let mut config = Config::new(
             DatabaseUrl::sqlite(self.path("token.db")),
             SecretFile::from(self.path("config/master-key")),
+            self.path("audit"),
         );
         config.gates_end_with_us = true;
         config
     }
 
+    pub(crate) async fn init(&self) -> Result<Initialized, InitError> {
+        init(&self.init_config(), self.clock.shared()).await
+    }
+
     pub(crate) async fn initialized() -> Self {
         let home = Self::new();
-        init(&home.init_config(), &home.clock).await.expect("init");
+        home.init().await.expect("init");
         home
     }
 }
@@ -83,6 +95,7 @@ impl Home {
 pub(crate) struct Token {
     pub(crate) home: Home,
     pub(crate) moments: Moments,
+    pub(crate) collector: Collector,
     memory: Memory,
     shutdown: Shutdown,
     ended: oneshot::Receiver<Result<(), ServeError>>,
@@ -116,10 +129,14 @@ impl Token {
     pub(crate) fn spawn(home: Home, config: Config) -> Self {
         let (listen, memory) = memory();
         let (shutdown, moments) = (Shutdown::new(), Moments::default());
+        let collector = Collector::start(&shutdown);
         let (sender, ended) = oneshot::channel();
         let serving = serve_by(
             config,
-            Ports { mesh: vec![listen] },
+            Ports {
+                mesh: vec![listen],
+                orchestrator: collector.target(),
+            },
             home.clock.shared(),
             moments.shared(),
             shutdown.clone(),
@@ -128,6 +145,7 @@ impl Token {
         Self {
             home,
             moments,
+            collector,
             memory,
             shutdown,
             ended,
