@@ -4,6 +4,8 @@
 
 pub mod backend;
 pub mod bar;
+pub mod canary;
+pub mod collector;
 pub mod config;
 pub mod mesh;
 pub mod processes;
