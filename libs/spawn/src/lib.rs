@@ -11,6 +11,7 @@
 
 pub mod helper;
 pub mod inherited;
+pub mod memory;
 pub mod process;
 pub mod sandbox;
 

@@ -4,6 +4,7 @@
 //! still read, and then the answer is complete, though descendants may hold the pipes open for ever; what
 //! they write later is read and thrown away, so that they do not die of it.
 
+mod outputs;
 mod pump;
 mod reader;
 
@@ -16,8 +17,9 @@ use sandgate_types::Timestamp;
 use tokio::sync::{Semaphore, watch};
 
 use super::pipe::Pipe;
-use super::ring::{NotKept, RingKey, Rings, Stream};
+use super::ring::{NotKept, RingKey, Stream};
 
+pub(crate) use self::outputs::Outputs;
 pub(crate) use self::reader::{Event, Reader};
 
 /// What ends the input of a terminal: control-D, as a person would.
@@ -56,13 +58,6 @@ pub(crate) struct Started {
     pub(crate) stdout: Pipe,
     /// Where its errors come from; a terminal has no such thing.
     pub(crate) stderr: Option<Pipe>,
-}
-
-/// The rings of the sandbox, and a bell for whoever waits for room in them.
-#[derive(Debug, Default)]
-pub(crate) struct Outputs {
-    rings: Mutex<Rings>,
-    room: watch::Sender<()>,
 }
 
 /// How far a process is. It only ever moves down this list.
@@ -115,30 +110,6 @@ pub(crate) enum StdinError {
     #[error("standard input could not be written")]
     Io(#[source] io::Error),
 }
-
-// === impl Outputs ===
-
-impl Outputs {
-    fn ring_bell(&self) {
-        self.room.send_replace(());
-    }
-
-    /// Waits until the ring takes something, and answers how much.
-    async fn room(&self, key: RingKey) -> usize {
-        let mut bell = self.room.subscribe();
-        loop {
-            bell.mark_unchanged();
-            let room = self.rings.lock().room(key);
-            if room > 0 {
-                return room;
-            }
-            // The sender is `self`, so this waits.
-            let _rung = bell.changed().await;
-        }
-    }
-}
-
-// === impl Process ===
 
 impl Process {
     /// Takes over a process that was started, and reads what it writes from here on.

@@ -15,6 +15,7 @@ mod source;
 use std::sync::Arc;
 
 use sandgate_rpc::Shutdown;
+use sandgate_spawn::memory::give_back;
 use sandgate_types::Clock;
 use sandgate_workspace::ChunkingSeed;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -175,6 +176,7 @@ async fn run(
         Ok(()) => {
             hydration.send_replace(Hydration::Complete);
             store.parts.reporter.hydrated(&store.head);
+            give_back();
         }
         Err(error) => {
             tracing::warn!(
@@ -221,6 +223,8 @@ impl Store {
             for asker in askers {
                 let _left = asker.send(result.clone());
             }
+            // Many sandboxes idle beside each other, and each has just held megabytes of chunks.
+            give_back();
         }
     }
 

@@ -4,6 +4,9 @@
     reason = "a test is a process of its own; what it spawns ends with its runtime"
 )]
 
+mod attachment;
+mod refusal;
+
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
@@ -16,7 +19,6 @@ use rand::rngs::StdRng;
 use sandgate_api::options::v1::Role;
 use sandgate_api::orchestrator::v1::instance_service_server::InstanceServiceServer;
 use sandgate_api::sandbox::v1 as pb;
-use sandgate_api::sandbox::v1::attach_service_client::AttachServiceClient;
 use sandgate_api::sandbox::v1::file_service_client::FileServiceClient;
 use sandgate_api::sandbox::v1::port_service_client::PortServiceClient;
 use sandgate_api::sandbox::v1::process_service_client::ProcessServiceClient;
@@ -24,15 +26,14 @@ use sandgate_api::storage::v1::sync_service_server::SyncServiceServer;
 use sandgate_api::token::v1::token_service_server::TokenServiceServer;
 use sandgate_rpc::{CALLER_METADATA, Caller, Principal, Service};
 use sandgate_session::control::{self, FromKeeper, ToKeeper};
-use sandgate_session::{Algorithm, Ticket, jwt, packet};
-use sandgate_types::{
-    ApiKeyId, Clock, Generation, InstanceId, SandboxId, SessionId, SystemClock, TenantId, TokenId,
-};
+use sandgate_session::packet;
+use sandgate_types::{ApiKeyId, Clock, InstanceId, SandboxId, SessionId, SystemClock, TenantId};
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+pub(super) use self::refusal::{field, reason};
 pub(super) use super::finished::{Finished, finish, next};
 use super::folder::{Folder, folder};
 use super::mesh::Mesh;
@@ -162,59 +163,6 @@ impl Sandbox {
         sandbox
     }
 
-    /// A valid request.
-    pub(super) fn attachment(&self) -> pb::AttachRequest {
-        let expires_at = self.clock.now().plus(Duration::from_secs(3600));
-        pb::AttachRequest {
-            ticket: self.ticket(&self.instance, Duration::ZERO),
-            session_id: self.session.as_str().to_owned(),
-            sandbox_id: self.sandbox.as_str().to_owned(),
-            generation: 1,
-            agent_token: "agent-canary".to_owned(),
-            daemon_token: "daemon-canary".to_owned(),
-            tokens_expire_at: Some(sandgate_api::timestamp_to(expires_at)),
-            environment: [("FROM_SESSION".to_owned(), "yes".to_owned())].into(),
-            workspace_version: String::new(),
-            chunking_seed: vec![7; 32],
-            command: Vec::new(),
-            ports: Vec::new(),
-            routes: vec!["weather".to_owned()],
-        }
-    }
-
-    /// A ticket that is `age` old.
-    pub(super) fn ticket(&self, instance: &InstanceId, age: Duration) -> String {
-        let issued_at = self.clock.now().minus(age);
-        let issued_at = sandgate_types::Timestamp::from_seconds(issued_at.as_seconds());
-        let ticket = Ticket {
-            ticket: TokenId::random(&mut StdRng::from_os_rng()),
-            sandbox: self.sandbox.clone(),
-            session: self.session.clone(),
-            instance: instance.clone(),
-            generation: Generation::FIRST,
-            issued_at,
-            expires_at: issued_at.plus(Duration::from_secs(60)),
-        };
-        jwt::assemble(jwt::signing_input(Algorithm::EdDsa, "k", &ticket), &[0; 64])
-    }
-
-    pub(super) async fn attach(&self, request: pb::AttachRequest) -> Result<(), Status> {
-        AttachServiceClient::new(self.orchestrator())
-            .attach(request)
-            .await
-            .map(drop)
-    }
-
-    pub(super) async fn drain(&self, grace: Duration) -> Result<pb::DrainResponse, Status> {
-        let request = pb::DrainRequest {
-            grace: Some(sandgate_api::duration_to(grace)),
-        };
-        AttachServiceClient::new(self.orchestrator())
-            .drain(request)
-            .await
-            .map(tonic::Response::into_inner)
-    }
-
     pub(super) fn files(&self) -> FileServiceClient<Client> {
         FileServiceClient::new(self.client())
     }
@@ -339,18 +287,4 @@ async fn link(control: &OwnedFd, mesh: &Mesh) -> Channel {
         async move { stream }
     });
     Endpoint::from_static("http://keeper").connect_with_connector_lazy(connector)
-}
-
-/// The field that a status names.
-pub(super) fn field(status: &Status) -> String {
-    use tonic_types::StatusExt as _;
-    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
-    let bad = status.get_details_bad_request().expect("BadRequest");
-    bad.field_violations.first().expect("a field").field.clone()
-}
-
-/// The reason that a status gives.
-pub(super) fn reason(status: &Status) -> String {
-    use tonic_types::StatusExt as _;
-    status.get_details_error_info().expect("ErrorInfo").reason
 }

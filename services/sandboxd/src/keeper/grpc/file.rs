@@ -1,9 +1,9 @@
 //! FileService.
 
+mod read;
 mod wire;
 
 use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
 
 use futures_util::stream;
 use sandgate_api::sandbox::v1 as pb;
@@ -21,8 +21,6 @@ use crate::keeper::identity::Phase;
 use crate::keeper::instance::Unusable;
 use crate::protocol::Info;
 
-/// The published limit of a piece that is read.
-const PIECE_MAX_BYTES: usize = 64 * 1024;
 /// The published limit of a piece that is written.
 const WRITE_MAX_BYTES: usize = 1024 * 1024;
 /// Permission bits where a request names none.
@@ -57,40 +55,7 @@ impl FileService for Services {
         } else {
             offset.saturating_add(length)
         };
-        let pieces = stream::unfold(
-            (Some(info), file, offset),
-            move |(info, file, at)| async move {
-                let most = usize::try_from(end.saturating_sub(at))
-                    .unwrap_or(usize::MAX)
-                    .min(PIECE_MAX_BYTES);
-                let mut data = vec![0; most];
-                match file.read_at(&mut data, at) {
-                    Ok(0) if info.is_none() => None,
-                    Ok(count) => {
-                        data.truncate(count);
-                        // Others have their turn between two pieces of a large file.
-                        tokio::task::yield_now().await;
-                        Some((
-                            Ok(pb::ReadFileResponse { info, data }),
-                            (None, file, at.saturating_add(count as u64)),
-                        ))
-                    }
-                    // Past the end of what the kernel can count there is nothing.
-                    Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-                        info.map(|info| {
-                            (
-                                Ok(pb::ReadFileResponse {
-                                    info: Some(info),
-                                    data: Vec::new(),
-                                }),
-                                (None, file, end),
-                            )
-                        })
-                    }
-                    Err(error) => Some((Err(status(file_trouble(error))), (None, file, end))),
-                }
-            },
-        );
+        let pieces = read::pieces(info, file, offset..end);
         Ok(answers(pieces))
     }
 
