@@ -128,7 +128,7 @@ impl Cursor {
                 let fits = self
                     .above
                     .last()
-                    .is_none_or(|above| above.level == page.level + 1);
+                    .is_none_or(|above| page.level.checked_add(1) == Some(above.level));
                 if page.level == 0 || !fits || self.above.len() == LEVELS_MAX {
                     return Err(PageError::Mismatch);
                 }
