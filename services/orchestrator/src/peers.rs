@@ -17,69 +17,21 @@ use sandgate_api::token::v1::token_service_client::TokenServiceClient;
 use sandgate_api::{duration_to, timestamp_to};
 use sandgate_rpc::{Channel, ChannelOptions, Target};
 use sandgate_types::{InstanceId, PolicyRevision, VersionId};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::{Code, Request, Status};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 
-use crate::sandbox::{Run, Sandbox, sentence};
+pub(crate) use self::error::PeerError;
+pub(crate) use self::probe::Probe;
+use self::request::{limited, to_instance};
+use crate::sandbox::{Run, Sandbox};
 use crate::template::Template;
 
-/// Names the instance that a call through the gate's mesh listener is for.
-const INSTANCE: &str = "x-instance-id";
+mod error;
+mod probe;
+mod request;
+
 /// A short call between services.
 const SHORT: Duration = Duration::from_secs(10);
-/// A peer that needs longer to say that it lives does not.
-const PROBE: Duration = Duration::from_secs(3);
 /// What draining takes beside the grace of the processes.
 const DRAIN_MARGIN: Duration = Duration::from_secs(10);
-
-/// A peer that refused, or did not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{peer}: {message}")]
-pub(crate) struct PeerError {
-    peer: &'static str,
-    message: String,
-    /// What it said, for the log.
-    #[source]
-    status: Option<Box<Status>>,
-}
-
-impl PeerError {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "every code but those two is told as it is"
-    )]
-    fn new(peer: &'static str, status: Status) -> Self {
-        let message = match status.code() {
-            // Nothing of an INTERNAL is for anybody else to read.
-            Code::Internal | Code::Unknown => "failed".to_owned(),
-            code => sentence(&format!("{code:?}: {}", status.message())),
-        };
-        Self {
-            peer,
-            message,
-            status: Some(Box::new(status)),
-        }
-    }
-
-    /// Whether the peer is only away: it may answer otherwise once it is back.
-    pub(crate) fn is_passing(&self) -> bool {
-        let code = self.status.as_ref().map(|status| status.code());
-        matches!(
-            code,
-            Some(Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
-        )
-    }
-
-    fn strange(peer: &'static str, message: &str) -> Self {
-        Self {
-            peer,
-            message: message.to_owned(),
-            status: None,
-        }
-    }
-}
 
 /// The secrets of a session on their way from token to keeper.
 pub(crate) struct Session(token_pb::MintSessionResponse);
@@ -104,59 +56,9 @@ pub(crate) struct Peers {
     probes: Vec<Probe>,
 }
 
-/// Asks whether a peer is there.
-#[derive(Clone)]
-pub(crate) struct Probe {
-    name: &'static str,
-    health: HealthClient<Channel>,
-}
-
-impl Probe {
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Whether the peer answers; that it is not ready itself is its own to say.
-    pub(crate) async fn reach(&self) -> Result<(), String> {
-        let request = limited(HealthCheckRequest::default(), PROBE);
-        match self
-            .health
-            .clone()
-            .check(request)
-            .await
-            .map_err(|status| status.code())
-        {
-            Err(code @ (Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)) => Err(
-                format!("does not answer ({code:?}); start it, or see where it listens"),
-            ),
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-}
-
 const TOKEN: &str = "token";
 const STORAGE: &str = "storage-sync";
 const KEEPER: &str = "the instance";
-
-fn limited<T>(message: T, limit: Duration) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(limit);
-    request
-}
-
-fn to_instance<T>(
-    instance: &InstanceId,
-    message: T,
-    limit: Duration,
-) -> Result<Request<T>, PeerError> {
-    let mut request = limited(message, limit);
-    let name: MetadataValue<Ascii> = instance
-        .as_str()
-        .parse()
-        .map_err(|_| PeerError::strange(KEEPER, "its id is no metadata"))?;
-    request.metadata_mut().insert(INSTANCE, name);
-    Ok(request)
-}
 
 fn version(peer: &'static str, text: &str) -> Result<Option<VersionId>, PeerError> {
     if text.is_empty() {
@@ -172,10 +74,7 @@ impl Peers {
         let token = Channel::new(token, ChannelOptions::default());
         let storage = Channel::new(storage, ChannelOptions::default());
         let gate = Channel::new(gate, ChannelOptions::default());
-        let probe = |name, channel: &Channel| Probe {
-            name,
-            health: HealthClient::new(channel.clone()),
-        };
+        let probe = |name, channel: &Channel| Probe::new(name, channel.clone());
         let probes = vec![
             probe("token", &token),
             probe("storage-sync", &storage),

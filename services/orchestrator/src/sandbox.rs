@@ -1,5 +1,7 @@
 //! A sandbox as the orchestrator knows it: what it is for, which never changes, and where it is in its life.
 
+mod words;
+
 use std::time::Duration;
 
 use sandgate_types::{
@@ -257,52 +259,6 @@ impl Sandbox {
                 .is_some_and(|run| run.instance == *instance)
     }
 }
-
-macro_rules! words {
-    ($type:ident { $($variant:ident => $word:literal,)* }) => {
-        impl $type {
-            /// The word under which it is stored.
-            pub(crate) fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-
-            /// Reads the stored word.
-            pub(crate) fn from_word(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)* _ => None }
-            }
-        }
-    };
-}
-
-words!(Phase {
-    Claiming => "CLAIMING",
-    Attaching => "ATTACHING",
-    Hydrating => "HYDRATING",
-    Ready => "READY",
-    Suspending => "SUSPENDING",
-    Suspended => "SUSPENDED",
-    Deleting => "DELETING",
-    Deleted => "DELETED",
-    Finished => "FINISHED",
-    Failed => "FAILED",
-});
-words!(Reason {
-    None => "",
-    Requested => "REQUESTED",
-    Expired => "EXPIRED",
-    Idle => "IDLE",
-    SessionMax => "SESSION_MAX",
-    BackendRestarted => "BACKEND_RESTARTED",
-    InstanceLost => "INSTANCE_LOST",
-    NoCapacity => "NO_CAPACITY",
-    AttachFailed => "ATTACH_FAILED",
-    HydrateFailed => "HYDRATE_FAILED",
-    CommandEnded => "COMMAND_ENDED",
-});
-words!(Intent {
-    Start => "START",
-    End => "END",
-});
 
 /// Cuts a peer's sentence to length, at a character, and leaves out what could move a terminal.
 pub(crate) fn sentence(text: &str) -> String {

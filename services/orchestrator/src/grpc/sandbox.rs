@@ -1,20 +1,23 @@
 //! SandboxService.
 
+mod create;
+mod page;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use sandgate_api::orchestrator::v1 as pb;
 use sandgate_api::orchestrator::v1::sandbox_service_server::SandboxService;
 use sandgate_rpc::{Caller, Fault, page_size};
-use sandgate_types::{
-    ConversationId, Malformed, SandboxId, TemplateName, Timestamp, UserId, Violations,
-};
+use sandgate_types::{ConversationId, Malformed, SandboxId, UserId};
 use tonic::{Request, Response};
 
+use self::create::create_request;
+use self::page::{cursor, list_of, position};
 use super::watch::{Watching, watching};
 use super::{Events, Reply, Services, wire};
 use crate::caller::Scope;
-use crate::create::{CreateError, CreateRequest};
+use crate::create::CreateError;
 use crate::environment::Environment;
 use crate::error;
 use crate::life::{Asked, Life};
@@ -23,7 +26,6 @@ use crate::records::By;
 use crate::resume::ResumeRequest;
 use crate::sandbox::{Phase, Reason, Sandbox};
 use crate::store::{Cursor, Filter};
-use crate::template::DEFAULT;
 use crate::wait::Wait;
 
 /// As records name it.
@@ -52,96 +54,6 @@ async fn apply(
     applied
         .and_then(|applied| applied)
         .map_err(|error| error::of_apply(error, id))
-}
-
-fn create_request(
-    scope: &Scope,
-    request: pb::CreateSandboxRequest,
-) -> Result<CreateRequest, Fault> {
-    let pb::CreateSandboxRequest {
-        conversation,
-        user,
-        template,
-        ttl,
-        idle_timeout,
-        labels,
-        environment,
-        operations,
-        wait,
-        request_id,
-    } = request;
-    let mut violations = Violations::new();
-    let conversation = violations.check(ConversationId::parse("conversation", &conversation));
-    let named = match user.as_str() {
-        "" => None,
-        text => violations.check(UserId::parse("user", text)),
-    };
-    let template = if template.is_empty() {
-        DEFAULT
-    } else {
-        &template
-    };
-    let template = violations.check(TemplateName::parse("template", template));
-    let ttl = violations.check(wire::ttl_from(ttl)).flatten();
-    let idle_timeout = violations.check(wire::idle_from(idle_timeout)).flatten();
-    let labels = match wire::labels_from(labels) {
-        Ok(labels) => Some(labels),
-        Err(wrong) => {
-            wrong.iter().cloned().for_each(|one| violations.push(one));
-            None
-        }
-    };
-    let environment = violations
-        .check(wire::environment_from(environment))
-        .map(Environment::new);
-    let operations = violations
-        .check(wire::operations_from(operations))
-        .flatten();
-    let wait = violations.check(wire::wait_from(wait));
-    let request = violations.check(wire::request_from(&request_id)).flatten();
-    let (Some(conversation), Some(template), Some(labels), Some(environment), Some(wait)) =
-        (conversation, template, labels, environment, wait)
-    else {
-        return Err(violations.into());
-    };
-    violations.or(())?;
-    Ok(CreateRequest {
-        tenant: scope.tenant.clone(),
-        user: scope.user_of_create(named)?,
-        conversation,
-        template,
-        ttl,
-        idle_timeout,
-        labels,
-        environment,
-        operations,
-        wait,
-        request,
-    })
-}
-
-/// The list that a page token continues, as one text: a token is good for it alone.
-fn list_of(scope: &Scope, filter: &Filter) -> String {
-    format!("{}\n{filter:?}", scope.principal)
-}
-
-fn position(cursor: &Cursor) -> Vec<u8> {
-    format!("{} {}", cursor.created_at.as_micros(), cursor.sandbox).into_bytes()
-}
-
-fn cursor(position: &[u8]) -> Result<Cursor, Malformed> {
-    let rule = || {
-        Malformed::new(
-            "page_token",
-            "must be the next_page_token of the page before",
-        )
-    };
-    let text = std::str::from_utf8(position).map_err(|_| rule())?;
-    let (at, id) = text.split_once(' ').ok_or_else(rule)?;
-    Ok(Cursor {
-        created_at: Timestamp::from_micros(at.parse().map_err(|_| rule())?),
-        sandbox: SandboxId::parse("page_token", id)?,
-    })
 }
 
 /// Answers once a start is where `wait` says, or says why it cannot come.

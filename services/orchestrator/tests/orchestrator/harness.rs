@@ -1,5 +1,8 @@
 //! An orchestrator under test.
 
+mod asker;
+mod refusal;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +19,18 @@ use sandgate_api::orchestrator::v1::template_service_client::TemplateServiceClie
 use sandgate_backend::Backend;
 use sandgate_db::DatabaseUrl;
 use sandgate_orchestrator::{Config, Limits, Ports, Templates, migrate, serve};
-use sandgate_rpc::{
-    CALLER_METADATA, Caller, Channel, ChannelOptions, Memory, Peer, Principal, Role, Service,
-    SessionCaller, Shutdown, memory,
-};
+use sandgate_rpc::{Channel, ChannelOptions, Memory, Peer, Service, Shutdown, memory};
 use sandgate_testkit::TestClock;
-use sandgate_types::{
-    ApiKeyId, ConversationId, Generation, InstanceId, SandboxId, SessionId, TenantId, Timestamp,
-    TokenId, UserId, VersionId,
-};
-use tonic::metadata::MetadataValue;
+use sandgate_types::{Timestamp, VersionId};
 use tonic::{Request, Status};
 
+use self::asker::by;
+pub(crate) use self::asker::{Asker, Run};
+pub(crate) use self::refusal::{fields, meta, reason, violations};
 use crate::backend::FakeBackend;
 use crate::peers::FakePeers;
 
-const END: Duration = Duration::from_secs(20);
+pub(crate) const END: Duration = Duration::from_secs(20);
 pub(crate) const TEMPLATES: &str = "
 version: 1
 templates:
@@ -39,44 +38,6 @@ templates:
   - { name: other }
   - { name: short, session_max: 60s }
 ";
-
-/// Who asks.
-#[derive(Clone)]
-pub(crate) struct Asker(Caller);
-
-impl Asker {
-    pub(crate) fn new(tenant: &str, user: &str) -> Self {
-        Self::with(tenant, Some(user), false)
-    }
-
-    pub(crate) fn application(tenant: &str) -> Self {
-        Self::with(tenant, None, true)
-    }
-
-    pub(crate) fn without_operator(mut self) -> Self {
-        self.0.roles.retain(|role| *role != Role::Operator);
-        self
-    }
-
-    /// As records name it.
-    pub(crate) fn principal(&self) -> String {
-        match &self.0.principal {
-            Principal::ApiKey(key) => key.as_str().to_owned(),
-            other @ (Principal::Session(_) | Principal::Service(_)) => panic!("no key: {other:?}"),
-        }
-    }
-
-    fn with(tenant: &str, user: Option<&str>, may_name_users: bool) -> Self {
-        let key = tenant.len() * 31 + user.map_or(0, str::len);
-        Self(Caller {
-            tenant: Some(TenantId::parse("tenant", tenant).expect("valid")),
-            user: user.map(|user| UserId::parse("user", user).expect("valid")),
-            may_name_users,
-            roles: vec![Role::Caller, Role::Operator],
-            principal: Principal::ApiKey(ApiKeyId::random(&mut StdRng::seed_from_u64(key as u64))),
-        })
-    }
-}
 
 /// An orchestrator, its world, and a client of it.
 pub(crate) struct Harness {
@@ -330,53 +291,6 @@ impl Harness {
     }
 }
 
-/// A keeper's session.
-#[derive(Clone)]
-pub(crate) struct Run {
-    pub(crate) sandbox: String,
-    pub(crate) instance: String,
-    pub(crate) generation: i64,
-}
-
-impl Run {
-    pub(crate) fn of(sandbox: &pb::Sandbox) -> Self {
-        let instance = sandbox.instance.as_ref().expect("it runs");
-        Self {
-            sandbox: sandbox.sandbox_id.clone(),
-            instance: instance.instance_id.clone(),
-            generation: instance.generation,
-        }
-    }
-
-    pub(crate) fn instance(&self) -> InstanceId {
-        InstanceId::parse("instance_id", &self.instance).expect("an id")
-    }
-
-    fn caller(&self, asker: &Caller) -> Caller {
-        let mut rng = StdRng::seed_from_u64(3);
-        Caller {
-            roles: vec![Role::Daemon],
-            principal: Principal::Session(SessionCaller {
-                session: SessionId::random(&mut rng),
-                sandbox: SandboxId::parse("sandbox_id", &self.sandbox).expect("an id"),
-                instance: self.instance(),
-                generation: Generation::parse("generation", self.generation).expect("a generation"),
-                conversation: ConversationId::parse("conversation", "c").expect("valid"),
-                token: TokenId::random(&mut rng),
-            }),
-            ..asker.clone()
-        }
-    }
-}
-
-fn by<T>(message: T, caller: &Caller) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(END);
-    let value = MetadataValue::from_bytes(&caller.to_bytes());
-    request.metadata_mut().insert_bin(CALLER_METADATA, value);
-    request
-}
-
 /// A create that waits for READY.
 pub(crate) fn of(conversation: &str) -> pb::CreateSandboxRequest {
     pb::CreateSandboxRequest {
@@ -401,41 +315,4 @@ pub(crate) fn version(seed: u64) -> String {
 
 pub(crate) fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
-}
-
-/// The `ErrorInfo.reason` of a refusal.
-pub(crate) fn reason(status: &Status) -> String {
-    use tonic_types::StatusExt as _;
-    status
-        .get_details_error_info()
-        .map(|info| info.reason)
-        .unwrap_or_default()
-}
-
-/// What the `ErrorInfo` of a refusal says under `key`.
-pub(crate) fn meta(status: &Status, key: &str) -> String {
-    use tonic_types::StatusExt as _;
-    let info = status.get_details_error_info().expect("ErrorInfo");
-    info.metadata.get(key).cloned().unwrap_or_default()
-}
-
-/// Each field that a refusal names, with the rule.
-pub(crate) fn violations(status: &Status) -> Vec<(String, String)> {
-    use tonic_types::StatusExt as _;
-    let request = status
-        .get_details_bad_request()
-        .map(|details| details.field_violations);
-    request
-        .unwrap_or_default()
-        .into_iter()
-        .map(|violation| (violation.field, violation.description))
-        .collect()
-}
-
-/// The fields that a refusal names.
-pub(crate) fn fields(status: &Status) -> Vec<String> {
-    violations(status)
-        .into_iter()
-        .map(|(field, _)| field)
-        .collect()
 }

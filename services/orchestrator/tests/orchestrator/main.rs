@@ -2,6 +2,7 @@
 
 mod audit;
 mod backend;
+mod by_itself;
 mod create;
 mod ending;
 mod environment;
@@ -12,3 +13,4 @@ mod list;
 mod peers;
 mod records;
 mod recovery;
+mod start;
