@@ -4,25 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::Arc;
 
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use sandgate_types::Malformed;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
+
+use crate::facing::ClientFacingTls;
 
 /// A socket for clients.
 pub struct Bound(Kind);
 
 enum Kind {
-    Tcp(TcpListener, Option<TlsAcceptor>),
+    Tcp(TcpListener, Option<ClientFacingTls>),
     Unix(UnixListener),
 }
-
-/// The certificate that clients see.
-#[derive(Clone)]
-pub struct ClientFacingTls(TlsAcceptor);
 
 /// A connection that was accepted, of no runtime yet.
 pub(crate) enum Connection {
@@ -30,33 +24,6 @@ pub(crate) enum Connection {
     Tcp(std::net::TcpStream, Option<TlsAcceptor>),
     /// Over a Unix socket.
     Unix(std::os::unix::net::UnixStream),
-}
-
-impl ClientFacingTls {
-    /// Loads PEM files: a certificate chain and its key.
-    ///
-    /// # Errors
-    /// The setting `field`, with the file; never what is in it.
-    pub fn load(field: &str, certificate: &Path, key: &Path) -> Result<Self, Malformed> {
-        let refuse =
-            |rule: &str, path: &Path| Malformed::new(field, format!("{rule} ({})", path.display()));
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate)
-            .map_err(|_| refuse("must name a PEM file that can be read", certificate))?
-            .collect();
-        let chain = chain.map_err(|_| refuse("must name PEM certificates", certificate))?;
-        let private = PrivateKeyDer::from_pem_file(key)
-            .map_err(|_| refuse("must name a PEM private key that can be read", key))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|_| refuse("cannot be used: no TLS version is left", certificate))?
-            .with_no_client_auth()
-            .with_single_cert(chain, private);
-        let mut config =
-            config.map_err(|_| refuse("must be a certificate with its own key", certificate))?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
-    }
 }
 
 impl Bound {
@@ -75,7 +42,7 @@ impl Bound {
         let listener = listener.map_err(|error| {
             io::Error::new(error.kind(), format!("listen on {address}: {error}"))
         })?;
-        Ok(Self(Kind::Tcp(listener, tls.map(|tls| tls.0))))
+        Ok(Self(Kind::Tcp(listener, tls)))
     }
 
     /// Binds a Unix socket in a folder of ours, over one that a crash has left; connections are of our own user.
@@ -117,12 +84,21 @@ impl Bound {
         }
     }
 
+    /// The certificate that its clients see, where they see one.
+    pub(crate) fn tls(&self) -> Option<&ClientFacingTls> {
+        match &self.0 {
+            Kind::Tcp(_, tls) => tls.as_ref(),
+            Kind::Unix(_) => None,
+        }
+    }
+
     /// Accepts a connection, and takes it from this runtime.
     pub(crate) async fn accept(&self) -> io::Result<Connection> {
         match &self.0 {
             Kind::Tcp(listener, tls) => {
                 let (stream, _) = listener.accept().await?;
-                Ok(Connection::Tcp(stream.into_std()?, tls.clone()))
+                let tls = tls.as_ref().map(ClientFacingTls::acceptor);
+                Ok(Connection::Tcp(stream.into_std()?, tls))
             }
             Kind::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -139,12 +115,6 @@ impl Bound {
 impl std::fmt::Debug for Bound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Bound").field(&self.local_addr()).finish()
-    }
-}
-
-impl std::fmt::Debug for ClientFacingTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientFacingTls").finish_non_exhaustive()
     }
 }
 

@@ -17,6 +17,7 @@ mod crash;
 mod decide;
 mod endpoints;
 mod error;
+mod facing;
 mod forward;
 mod freshness;
 mod gate;
@@ -40,11 +41,13 @@ mod streams;
 mod testing;
 mod trust;
 mod upstream;
+mod watched;
 mod workers;
 
-pub use bound::{Bound, ClientFacingTls};
+pub use bound::Bound;
 pub use config::{Args, Config};
 #[cfg(feature = "crash-points")]
 pub use crash::CRASH_POINTS;
+pub use facing::ClientFacingTls;
 pub use process::main;
 pub use server::{Ports, ServeError, serve};

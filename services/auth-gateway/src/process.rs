@@ -13,8 +13,9 @@ use sandgate_types::SystemClock;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use crate::bound::{Bound, ClientFacingTls};
+use crate::bound::Bound;
 use crate::config::{Args, Config, Sockets};
+use crate::facing::ClientFacingTls;
 use crate::server::{Ports, serve};
 
 /// The name of the process.

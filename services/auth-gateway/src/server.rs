@@ -31,6 +31,7 @@ use crate::cache::Cache;
 use crate::client::{self, Clients};
 use crate::config::Config;
 use crate::endpoints::Endpoints;
+use crate::facing::ClientFacingTls;
 use crate::freshness::{self, Parts};
 use crate::gate::{Gate, Services};
 use crate::grpc;
@@ -123,8 +124,10 @@ pub async fn serve(
     let own: Vec<SocketAddr> = own
         .chain(mesh.iter().filter_map(Listen::local_addr))
         .collect();
+    let facing = client.iter().filter_map(|bound| bound.tls().cloned());
+    let facing = facing.collect();
     let readiness = Readiness::new();
-    let gate = Arc::new(gate_of(&config, services, own, clock)?);
+    let gate = Arc::new(gate_of(&config, services, own, facing, clock)?);
     let (reporter, open) = open_routes(config.reflection).await?;
     let shutdown = shutdown.child();
     let feeds = Shutdown::new();
@@ -208,6 +211,7 @@ fn gate_of(
     config: &Config,
     services: Services,
     own: Vec<SocketAddr>,
+    facing: Vec<ClientFacingTls>,
     clock: Arc<dyn Clock>,
 ) -> Result<Gate, ServeError> {
     let mut rng = StdRng::from_os_rng();
@@ -235,6 +239,7 @@ fn gate_of(
         streams: Arc::new(Streams::default()),
         links: Links::default(),
         policies,
+        facing,
         tokens: Cache::new(rand::Rng::random(&mut rng), TOKENS_MAX),
         api_keys: ApiKeys::new(services.token.clone(), rand::Rng::random(&mut rng)),
         agent_rate: Limiter::per_second(config.sandbox_rate),

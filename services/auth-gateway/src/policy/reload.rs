@@ -1,13 +1,11 @@
 //! The policy in force, and how a newer one takes its place: whole, or not at all.
 //!
-//! The file and the files of credentials are looked at every two seconds. A policy that cannot be served
+//! The file, the files of credentials and the roots of upstreams are looked at every two seconds. A policy that cannot be served
 //! changes nothing and is told in the log; the last good one goes on. Routes that did not change keep their
 //! connections and what their limits have counted.
 
 use std::collections::BTreeSet;
-use std::fs::Metadata;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,8 +14,9 @@ use sandgate_types::{Malformed, RouteName, Violations};
 
 use super::parse::{FILE_MAX_BYTES, parse};
 use super::place::with_lines;
-use super::{Matching, Policy, Route};
-use crate::upstream::{Dialing, Upstream};
+use super::{Matching, Policy, Route, Scheme};
+use crate::upstream::{Dialing, Roots, Upstream};
+use crate::watched::Fingerprint;
 
 /// The policy in force.
 #[derive(Debug)]
@@ -27,6 +26,15 @@ pub(crate) struct Policies {
     current: RwLock<Arc<Policy>>,
     /// What the files looked like when they were last read.
     seen: Mutex<Fingerprint>,
+}
+
+/// By which roots upstreams are verified, beside the last time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rooted {
+    /// By the same.
+    AsBefore,
+    /// By others.
+    Anew,
 }
 
 /// What came of looking.
@@ -43,13 +51,6 @@ pub(crate) enum Loaded {
     Refused(Violations),
 }
 
-/// Enough of a file's facts to notice any change.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Fingerprint(Vec<(PathBuf, Option<Facts>)>);
-
-/// Device, inode, size, times of content and of facts.
-type Facts = (u64, u64, u64, i64, i64, i64);
-
 impl Policies {
     /// Reads the policy with which the gate starts; without a file, nothing is allowed.
     ///
@@ -63,7 +64,7 @@ impl Policies {
             seen: Mutex::default(),
         };
         if let Some(file) = &policies.file {
-            policies.take(file)?;
+            policies.take(file, Rooted::AsBefore)?;
         }
         Ok(policies)
     }
@@ -78,17 +79,22 @@ impl Policies {
         let Some(file) = &self.file else {
             return Loaded::Same;
         };
+        let rooted = match self.dialing.roots.as_ref().map(Roots::look) {
+            None | Some(Ok(false)) => Rooted::AsBefore,
+            Some(Ok(true)) => Rooted::Anew,
+            Some(Err(malformed)) => return Loaded::Refused(malformed.into()),
+        };
         let before = self.seen.lock().clone();
-        if before == before.again() {
+        if before == before.again() && rooted == Rooted::AsBefore {
             return Loaded::Same;
         }
-        match self.take(file) {
+        match self.take(file, rooted) {
             Ok(routes) => Loaded::Newer { routes },
             Err(violations) => Loaded::Refused(violations),
         }
     }
 
-    fn take(&self, file: &Path) -> Result<usize, Violations> {
+    fn take(&self, file: &Path, rooted: Rooted) -> Result<usize, Violations> {
         // Looked at before it is read: what is written meanwhile is seen the next time.
         let mut paths = BTreeSet::from([file.to_owned()]);
         *self.seen.lock() = Fingerprint::of(&paths);
@@ -106,7 +112,10 @@ impl Policies {
                 let place = format!("routes[{index}].upstream.url");
                 violations.push(Malformed::new(place, rule));
             }
-            let kept = old.route(&spec.name).filter(|route| route.spec == spec);
+            // A connection that was made under other roots is not used any more.
+            let proven = rooted == Rooted::AsBefore || spec.upstream.scheme == Scheme::Http;
+            let kept = old.route(&spec.name).filter(|_| proven);
+            let kept = kept.filter(|route| route.spec == spec);
             routes.push(kept.cloned().unwrap_or_else(|| {
                 let grpc = matches!(spec.matching, Matching::Grpc { .. });
                 let upstream = Upstream::new(spec.upstream.clone(), grpc, self.dialing.clone());
@@ -141,30 +150,6 @@ impl Policies {
                 limiter.shrink();
             }
         }
-    }
-}
-
-impl Fingerprint {
-    fn of(paths: &BTreeSet<PathBuf>) -> Self {
-        let facts = |facts: Metadata| {
-            (
-                facts.dev(),
-                facts.ino(),
-                facts.size(),
-                facts.mtime(),
-                facts.mtime_nsec(),
-                facts.ctime(),
-            )
-        };
-        let seen = paths.iter().map(|path| {
-            let found = std::fs::metadata(path).ok().map(facts);
-            (path.clone(), found)
-        });
-        Self(seen.collect())
-    }
-
-    fn again(&self) -> Self {
-        Self::of(&self.0.iter().map(|(path, _)| path.clone()).collect())
     }
 }
 

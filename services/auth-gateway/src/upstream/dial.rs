@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Dialing;
+use super::tls::Ways;
 use crate::address::{self, Allowed, Closed};
 use crate::policy::{Scheme, UpstreamSpec};
 
@@ -105,10 +106,11 @@ impl Dialer {
             Scheme::Http => Ok(Stream::Plain(TokioIo::new(stream))),
             Scheme::Https => {
                 let roots = self.dialing.roots.as_ref().ok_or(DialError::NoRoots)?;
-                let config = if self.grpc { &roots.grpc } else { &roots.http };
+                let Ways { grpc, http } = roots.current();
+                let config = if self.grpc { grpc } else { http };
                 let name = ServerName::try_from(self.spec.tls_name.clone());
                 let name = name.map_err(|error| DialError::Tls(io::Error::other(error)))?;
-                let connector = TlsConnector::from(config.clone());
+                let connector = TlsConnector::from(config);
                 let stream = connector.connect(name, stream).await;
                 let stream = stream.map_err(DialError::Tls)?;
                 Ok(Stream::Tls(Box::new(TokioIo::new(stream))))

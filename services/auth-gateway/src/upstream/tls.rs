@@ -8,9 +8,15 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sandgate_types::Malformed;
 
-/// Roots, as two ways to speak TLS: with HTTP/2 only, and with both.
+use crate::watched::Watched;
+
+/// Roots that are looked at again and again.
 #[derive(Debug, Clone)]
-pub(crate) struct Roots {
+pub(crate) struct Roots(Arc<Watched<Ways>>);
+
+/// Two ways to speak TLS: by HTTP/2, and by HTTP/1.1.
+#[derive(Debug, Clone)]
+pub(super) struct Ways {
     pub(super) grpc: Arc<ClientConfig>,
     pub(super) http: Arc<ClientConfig>,
 }
@@ -20,7 +26,28 @@ impl Roots {
     ///
     /// # Errors
     /// The setting `field`, when the file cannot be read or holds none.
-    pub(crate) fn read(field: &str, path: &Path) -> Result<Self, Malformed> {
+    pub(crate) fn read(field: &'static str, path: &Path) -> Result<Self, Malformed> {
+        let file = path.to_owned();
+        let watched = Watched::start([path.to_owned()], move || Ways::read(field, &file))?;
+        Ok(Self(Arc::new(watched)))
+    }
+
+    /// How upstreams are verified now.
+    pub(super) fn current(&self) -> Ways {
+        self.0.current()
+    }
+
+    /// Takes a file that has changed, and answers whether it did.
+    ///
+    /// # Errors
+    /// What is wrong with it; the last good one goes on.
+    pub(crate) fn look(&self) -> Result<bool, Malformed> {
+        self.0.look()
+    }
+}
+
+impl Ways {
+    fn read(field: &str, path: &Path) -> Result<Self, Malformed> {
         let refuse = |rule: &str| Malformed::new(field, format!("{rule} ({})", path.display()));
         let certificates = CertificateDer::pem_file_iter(path)
             .map_err(|_| refuse("must name a PEM file that can be read"))?;

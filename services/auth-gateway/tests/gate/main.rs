@@ -3,7 +3,9 @@
 mod client;
 mod feeds;
 mod mesh;
+mod revocation;
 mod sandbox;
 mod support;
+mod tls;
 mod tokens;
 mod upstreams;

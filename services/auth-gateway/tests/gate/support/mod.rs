@@ -1,5 +1,6 @@
 //! A gate with fake services around it, a sandbox's keeper, and upstreams.
 
+pub(crate) mod certificates;
 pub(crate) mod keeper;
 pub(crate) mod orchestrator;
 pub(crate) mod token;
@@ -67,11 +68,20 @@ pub(crate) struct World {
 impl World {
     /// A gate that is ready, with this policy; `key` beside it holds `upstream-secret`.
     pub(crate) async fn with_policy(policy: &str) -> Self {
-        Self::with_config(policy, |_| {}).await
+        Self::start(policy, |_| {}, Vec::new()).await
     }
 
     /// The same, with other settings.
     pub(crate) async fn with_config(policy: &str, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(policy, change, Vec::new()).await
+    }
+
+    /// The same, with more sockets for clients.
+    pub(crate) async fn start(
+        policy: &str,
+        change: impl FnOnce(&mut Config),
+        mut client: Vec<Bound>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("policy.yaml");
         std::fs::write(&file, policy).expect("write the policy");
@@ -86,10 +96,11 @@ impl World {
         let bound = Bound::tcp("127.0.0.1:0".parse().expect("an address"), None).await;
         let bound = bound.expect("a port");
         let address = bound.local_addr().expect("its address");
+        client.push(bound);
         let (links, receiver) = mpsc::channel(16);
         let (listen, mesh) = memory();
         let ports = Ports {
-            client: vec![bound],
+            client,
             mesh: vec![listen],
             token: token_target,
             orchestrator: orchestrator_target,

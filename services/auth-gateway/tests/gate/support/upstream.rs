@@ -2,18 +2,24 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sandgate_rpc::Shutdown;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
 
 use super::keeper;
@@ -21,6 +27,8 @@ use super::keeper;
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     pub(crate) requests: Arc<AtomicUsize>,
+    /// From when on `/ticking` sends [`AFTER`].
+    pub(crate) answered: Arc<AtomicBool>,
     shutdown: Shutdown,
 }
 
@@ -30,14 +38,43 @@ impl Drop for Upstream {
     }
 }
 
-/// Serves HTTP/1.1 and HTTP/2. `/endless` never ends; `/redirect` is one; `/large` answers 100 KiB; a gRPC call is
-/// answered with its headers as the message, in JSON; everything else with what reached it, in JSON.
+/// What ticks, before something that a test says, and after it.
+pub(crate) const BEFORE: u8 = b'.';
+pub(crate) const AFTER: u8 = b'!';
+/// Between two ticks.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Serves HTTP/1.1 and HTTP/2 in plaintext.
 pub(crate) async fn start() -> Upstream {
+    serve(None).await
+}
+
+/// Serves the same over TLS, with the certificate and the key of these files.
+pub(crate) async fn start_tls((certificate, key): &(PathBuf, PathBuf)) -> Upstream {
+    let chain = CertificateDer::pem_file_iter(certificate).expect("a file");
+    let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a pair");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    serve(Some(TlsAcceptor::from(Arc::new(config)))).await
+}
+
+/// `/ticking` sends a byte again and again; `/endless` never ends; `/redirect` is one; `/large` answers 100 KiB; a gRPC call is
+/// answered with its headers as the message, in JSON; everything else with what reached it, in JSON.
+async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its address");
     let requests = Arc::new(AtomicUsize::new(0));
+    let answered = Arc::new(AtomicBool::new(false));
     let shutdown = Shutdown::new();
     let (counted, ending) = (Arc::clone(&requests), shutdown.clone());
+    let said = Arc::clone(&answered);
     shutdown.spawn("upstream", async move {
         loop {
             let accepted = tokio::select! {
@@ -46,15 +83,31 @@ pub(crate) async fn start() -> Upstream {
             };
             let (stream, _) = accepted.expect("a connection");
             let (counted, over) = (Arc::clone(&counted), ending.clone());
+            let (tls, said) = (tls.clone(), Arc::clone(&said));
             ending.spawn("upstream's connection", async move {
                 let service = service_fn(move |request| {
                     counted.fetch_add(1, Ordering::Relaxed);
-                    answer(request)
+                    answer(request, Arc::clone(&said))
                 });
-                let builder = auto::Builder::new(TokioExecutor::new());
-                let connection = builder.serve_connection(TokioIo::new(stream), service);
+                let connection = async {
+                    let builder = auto::Builder::new(TokioExecutor::new());
+                    // The tests look at what the gate says; connections end as they like.
+                    match tls {
+                        None => drop(
+                            builder
+                                .serve_connection(TokioIo::new(stream), service)
+                                .await,
+                        ),
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                let stream = TokioIo::new(stream);
+                                drop(builder.serve_connection(stream, service).await);
+                            }
+                        }
+                    }
+                };
                 tokio::select! {
-                    ended = connection => drop(ended),
+                    () = connection => {}
                     () = over.cancelled() => {}
                 }
             });
@@ -63,13 +116,51 @@ pub(crate) async fn start() -> Upstream {
     Upstream {
         address,
         requests,
+        answered,
         shutdown,
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+/// A byte again and again, as a gRPC message or as it is.
+fn ticking(by_grpc: bool, answered: Arc<AtomicBool>) -> Response<Body> {
+    let ticks = tokio::time::interval(TICK);
+    let stream = futures_util::stream::unfold(ticks, move |mut ticks| {
+        let answered = Arc::clone(&answered);
+        async move {
+            ticks.tick().await;
+            let tick = if answered.load(Ordering::SeqCst) {
+                AFTER
+            } else {
+                BEFORE
+            };
+            let data = if by_grpc {
+                keeper::frame(&[tick])
+            } else {
+                Bytes::copy_from_slice(&[tick])
+            };
+            Some((Ok::<_, Infallible>(Frame::data(data)), ticks))
+        }
+    });
+    let kind = if by_grpc {
+        "application/grpc"
+    } else {
+        "text/plain"
+    };
+    Response::builder()
+        .header("content-type", kind)
+        .body(Body::new(StreamBody::new(Box::pin(stream))))
+        .expect("a response")
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    answered: Arc<AtomicBool>,
+) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
+    if path.ends_with("/ticking") || path.ends_with("/Ticking") {
+        return Ok(ticking(path.ends_with("/Ticking"), answered));
+    }
     if path.ends_with("/endless") || path.ends_with("/Endless") {
         return Ok(keeper::endless());
     }
