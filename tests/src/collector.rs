@@ -50,12 +50,12 @@ pub struct Span {
     pub id: String,
     /// Its parent's id, in hex; empty for none.
     pub parent: String,
-    /// Its attributes that are text.
+    /// Its attributes, as text.
     pub texts: Vec<(String, String)>,
 }
 
 impl Span {
-    /// An attribute that is text.
+    /// An attribute.
     pub fn text(&self, key: &str) -> Option<&str> {
         let found = self.texts.iter().find(|(there, _)| there == key);
         found.map(|(_, value)| value.as_str())
@@ -189,7 +189,9 @@ impl Collector {
                 let labels: Vec<_> = match metric.data.as_ref().expect("data") {
                     Data::Sum(sum) => sum.data_points.iter().map(|p| &p.attributes).collect(),
                     Data::Histogram(all) => all.data_points.iter().map(|p| &p.attributes).collect(),
-                    other => panic!("{}: {other:?}", metric.name),
+                    other @ (Data::Gauge(_) | Data::ExponentialHistogram(_) | Data::Summary(_)) => {
+                        panic!("{}: {other:?}", metric.name)
+                    }
                 };
                 all.extend(labels.into_iter().map(|labels| Series {
                     service: service.clone(),
@@ -219,11 +221,15 @@ fn service_of(resource: Option<&Resource>) -> String {
 }
 
 fn texts(attributes: &[KeyValue]) -> Vec<(String, String)> {
-    let text = |pair: &KeyValue| match pair.value.as_ref()?.value.as_ref()? {
-        any_value::Value::StringValue(text) => Some((pair.key.clone(), text.clone())),
-        _ => None,
+    let text = |pair: &KeyValue| {
+        let value = pair.value.as_ref().and_then(|value| value.value.as_ref());
+        let text = match value {
+            Some(any_value::Value::StringValue(text)) => text.clone(),
+            value => format!("{value:?}"),
+        };
+        (pair.key.clone(), text)
     };
-    attributes.iter().filter_map(text).collect()
+    attributes.iter().map(text).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
