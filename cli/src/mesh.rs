@@ -129,9 +129,14 @@ impl Mesh {
             &failures,
         );
 
-        let storage_config = storage::Config::new(databases.storage, data.path().join("objects"));
+        let storage_config = storage::Config::new(
+            databases.storage,
+            data.path().join("objects"),
+            data.path().join("audit/storage-sync"),
+        );
         let storage_ports = storage::Ports {
             mesh: vec![storage_listen],
+            orchestrator: as_service(&orchestrator_pipe, Service::StorageSync),
         };
         let storage_part = Part::new("storage-sync");
         storage_part.run(

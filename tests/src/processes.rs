@@ -89,6 +89,8 @@ impl<'home> Plan<'home> {
                 format!("sqlite:{}", self.path("data/token.db")),
             ),
             ("master-key-file", self.master_key.display().to_string()),
+            ("audit-dir", self.path("data/audit/token")),
+            ("orchestrator", self.orchestrator.clone()),
         ]);
         self.start("sandgate-token", arguments)
     }
@@ -114,14 +116,16 @@ impl<'home> Plan<'home> {
 
     /// Starts storage-sync.
     pub fn storage(&self) -> Process {
-        let mut arguments = self.tls("storage-sync", "certificate", "key", "service-roots");
+        let mut arguments = self.tls("storage-sync", "tls-certificate", "tls-key", "tls-roots");
         arguments.extend([
             ("listen", self.storage.clone()),
             (
-                "database",
+                "database-url",
                 format!("sqlite:{}", self.path("data/storage-sync.db")),
             ),
             ("objects", self.path("data/objects")),
+            ("audit-dir", self.path("data/audit/storage-sync")),
+            ("orchestrator", self.orchestrator.clone()),
         ]);
         self.start("sandgate-storage-sync", arguments)
     }

@@ -1,15 +1,17 @@
 //! Settings: `Args` as they are given, `Config` as it is used. The only reader of the environment.
 
+mod args;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
 use sandgate_db::DatabaseUrl;
-use sandgate_rpc::config::{Period, SecretFile, Size};
+use sandgate_rpc::config::SecretFile;
 use sandgate_types::{ByteSize, Malformed, Violations};
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+
+pub use self::args::Args;
 
 use crate::storage::Bounds;
 use crate::store::UploadBounds;
@@ -18,75 +20,19 @@ use crate::store::UploadBounds;
 const DRAIN_DELAY: Duration = Duration::from_secs(3);
 /// A hydrate of a large workspace on its way.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+const DRAIN_MAX: Duration = Duration::from_secs(60);
+const GRACE_MAX: Duration = Duration::from_secs(300);
 /// A workspace of a large disk, sent in one go.
 const UPLOAD_MAX: ByteSize = ByteSize::gib(64);
 /// A file that a person or program hands over.
 const WRITE_MAX: ByteSize = ByteSize::gib(1);
 /// As many as an upload of the default size has at the average length of a chunk.
 const UPLOAD_CHUNKS_MAX: u64 = 1 << 20;
+/// Names the place at which a binary with crash points dies.
+#[cfg(feature = "crash-points")]
+const CRASH_POINT: &str = "SANDGATE_CRASH_POINT";
 /// The runs of one conversation that were killed while they synced, within 24 h.
 const UPLOADS_OPEN_MAX: u64 = 64;
-
-/// Stores the files of conversations: versions of a workspace, content-addressed
-#[derive(Debug, Parser, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Args {
-    /// Where to listen for the mesh, such as 0.0.0.0:7403
-    #[arg(long)]
-    pub listen: Option<SocketAddr>,
-    /// Where versions are kept: sqlite: and a path, or a Postgres URL without password
-    #[arg(long)]
-    pub database: Option<String>,
-    /// A file that holds the database's URL, where that has a password
-    #[arg(long)]
-    pub database_file: Option<SecretFile>,
-    /// Where objects are kept: a directory, or file:// and a directory
-    #[arg(long)]
-    pub objects: Option<String>,
-    /// The PEM file of this service's certificate
-    #[arg(long)]
-    pub certificate: Option<PathBuf>,
-    /// The PEM file of its private key
-    #[arg(long)]
-    pub key: Option<SecretFile>,
-    /// The PEM file of the root that signs services
-    #[arg(long)]
-    pub service_roots: Option<PathBuf>,
-    /// Whether to describe the methods to whoever connects
-    #[arg(long)]
-    pub reflection: Option<bool>,
-    /// The most bytes that one sync may send, such as 64GiB
-    #[arg(long)]
-    pub upload_max: Option<Size>,
-    /// The largest file that may be written without a sandbox, such as 1GiB
-    #[arg(long)]
-    pub write_max: Option<Size>,
-    /// How long to go on taking calls after the end began
-    #[arg(long)]
-    pub drain_delay: Option<Period>,
-    /// How long calls on their way have after that
-    #[arg(long)]
-    pub shutdown_grace: Option<Period>,
-}
-
-impl Default for Args {
-    fn default() -> Self {
-        Self {
-            listen: None,
-            database: None,
-            database_file: None,
-            objects: None,
-            certificate: None,
-            key: None,
-            service_roots: None,
-            reflection: Some(true),
-            upload_max: Some(Size(UPLOAD_MAX)),
-            write_max: Some(Size(WRITE_MAX)),
-            drain_delay: Some(Period(DRAIN_DELAY)),
-            shutdown_grace: Some(Period(SHUTDOWN_GRACE)),
-        }
-    }
-}
 
 /// What the service is told, whoever runs it.
 #[derive(Debug, Clone)]
@@ -95,6 +41,8 @@ pub struct Config {
     pub database: DatabaseUrl,
     /// The directory of the objects; made when it is not there.
     pub objects: PathBuf,
+    /// Where the audit log is kept.
+    pub audit_dir: PathBuf,
     /// What callers may send.
     pub bounds: Bounds,
     /// Whether methods are described to whoever connects.
@@ -107,10 +55,11 @@ pub struct Config {
 
 impl Config {
     /// The defaults, with state in these places.
-    pub fn new(database: DatabaseUrl, objects: PathBuf) -> Self {
+    pub fn new(database: DatabaseUrl, objects: PathBuf, audit_dir: PathBuf) -> Self {
         Self {
             database,
             objects,
+            audit_dir,
             bounds: bounds(UPLOAD_MAX, WRITE_MAX),
             reflection: true,
             drain_delay: Duration::ZERO,
@@ -119,9 +68,11 @@ impl Config {
     }
 }
 
-/// What the binary is told beside that: its listener.
+/// What the binary is told beside that: its listener, and whom it calls.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
+    /// Where the orchestrator is.
+    pub orchestrator: String,
     /// The address.
     pub listen: SocketAddr,
     /// Its certificate.
@@ -129,7 +80,7 @@ pub struct Endpoint {
     /// Its key.
     pub key: PathBuf,
     /// The root that signs services.
-    pub service_roots: PathBuf,
+    pub roots: PathBuf,
 }
 
 fn bounds(upload: ByteSize, write: ByteSize) -> Bounds {
@@ -148,27 +99,31 @@ impl TryFrom<Args> for (Config, Endpoint) {
 
     fn try_from(args: Args) -> Result<Self, Violations> {
         let Args {
-            listen,
-            database,
-            database_file,
+            database_url: url,
+            database_url_file,
             objects,
-            certificate,
-            key,
-            service_roots,
-            reflection,
+            audit_dir,
+            orchestrator,
+            listen,
+            tls_certificate,
+            tls_key,
+            tls_roots,
             upload_max,
             write_max,
             drain_delay,
-            shutdown_grace,
+            grace,
+            reflection,
         } = args;
         let mut violations = Violations::new();
-        let database = violations.check(database_url(database, database_file));
-        let objects = violations.check(required("objects", objects));
-        let objects = objects.and_then(|text| violations.check(objects_directory(&text)));
+        let database = violations.check(database_url(url, database_url_file));
+        let objects = required("objects", objects).and_then(|text| objects_directory(&text));
+        let objects = violations.check(objects);
+        let audit_dir = violations.check(required("audit_dir", audit_dir));
+        let orchestrator = violations.check(required("orchestrator", orchestrator));
         let listen = violations.check(required("listen", listen));
-        let certificate = violations.check(required("certificate", certificate));
-        let key = violations.check(required("key", key));
-        let service_roots = violations.check(required("service_roots", service_roots));
+        let certificate = violations.check(required("tls_certificate", tls_certificate));
+        let key = violations.check(required("tls_key", tls_key));
+        let roots = violations.check(required("tls_roots", tls_roots));
         let upload_max = upload_max.map_or(UPLOAD_MAX, |size| size.0);
         let write_max = write_max.map_or(WRITE_MAX, |size| size.0);
         for (field, size) in [("upload_max", upload_max), ("write_max", write_max)] {
@@ -176,33 +131,36 @@ impl TryFrom<Args> for (Config, Endpoint) {
                 violations.push(Malformed::new(field, "must be between 1B and 1024TiB"));
             }
         }
-        match (database, objects, listen, certificate, key, service_roots) {
-            (
-                Some(database),
-                Some(objects),
-                Some(listen),
-                Some(certificate),
-                Some(key),
-                Some(service_roots),
-            ) => {
-                let config = Config {
-                    database,
-                    objects,
-                    bounds: bounds(upload_max, write_max),
-                    reflection: reflection.unwrap_or(true),
-                    drain_delay: drain_delay.map_or(DRAIN_DELAY, |period| period.0),
-                    grace: shutdown_grace.map_or(SHUTDOWN_GRACE, |period| period.0),
-                };
-                let key = key.path().to_owned();
-                let endpoint = Endpoint {
-                    listen,
-                    certificate,
-                    key,
-                    service_roots,
-                };
-                violations.or((config, endpoint))
-            }
-            _missing => Err(violations),
+        let drain_delay = drain_delay.map_or(DRAIN_DELAY, |period| period.0);
+        if drain_delay > DRAIN_MAX {
+            violations.push(Malformed::new("drain_delay", "must be at most 60s"));
+        }
+        let grace = grace.map_or(SHUTDOWN_GRACE, |period| period.0);
+        if grace > GRACE_MAX {
+            violations.push(Malformed::new("grace", "must be at most 5m"));
+        }
+        let built = (|| {
+            let config = Config {
+                database: database?,
+                objects: objects?,
+                audit_dir: audit_dir?,
+                bounds: bounds(upload_max, write_max),
+                reflection: reflection.unwrap_or(true),
+                drain_delay,
+                grace,
+            };
+            let endpoint = Endpoint {
+                orchestrator: orchestrator?,
+                listen: listen?,
+                certificate: certificate?,
+                key: key?,
+                roots: roots?,
+            };
+            Some((config, endpoint))
+        })();
+        match built {
+            Some(built) => violations.or(built),
+            None => Err(violations),
         }
     }
 }
@@ -214,11 +172,14 @@ fn required<T>(field: &str, value: Option<T>) -> Result<T, Malformed> {
 fn database_url(url: Option<String>, file: Option<SecretFile>) -> Result<DatabaseUrl, Malformed> {
     match (url, file) {
         (Some(url), None) => DatabaseUrl::parse(&SecretString::from(url)),
-        (None, Some(file)) => DatabaseUrl::parse(&file.read("database_file")?),
-        (None, None) => Err(Malformed::new("database", "must be set, or database_file")),
+        (None, Some(file)) => DatabaseUrl::parse(&file.read("database_url_file")?),
+        (None, None) => Err(Malformed::new(
+            "database_url",
+            "must be set, or database_url_file",
+        )),
         (Some(_), Some(_)) => Err(Malformed::new(
-            "database",
-            "must not be set beside database_file",
+            "database_url",
+            "must not be set beside database_url_file",
         )),
     }
 }
@@ -241,67 +202,20 @@ fn objects_directory(text: &str) -> Result<PathBuf, Malformed> {
     }
 }
 
-/// Where a test wants this process to die, read once.
+/// The crash point at which this process dies, if a test named one.
 #[cfg(feature = "crash-points")]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this module is where the environment is read"
-)]
 pub(crate) fn crash_point() -> Option<&'static str> {
-    static POINT: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    POINT
-        .get_or_init(|| std::env::var("SANDGATE_CRASH_POINT").ok())
+    static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    NAMED
+        .get_or_init(|| {
+            use sandgate_rpc::config::{Env as _, ProcessEnv};
+            let mut variables = ProcessEnv.variables().into_iter();
+            variables
+                .find(|(name, _)| name == CRASH_POINT)
+                .and_then(|(_, value)| value.into_string().ok())
+        })
         .as_deref()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn args() -> Args {
-        Args {
-            listen: Some(([127, 0, 0, 1], 0).into()),
-            database: Some("sqlite:/data/storage.db".to_owned()),
-            objects: Some("file:///data/objects".to_owned()),
-            certificate: Some("/tls/storage.pem".into()),
-            key: serde_json::from_str("\"/tls/storage.key\"").expect("a path"),
-            service_roots: Some("/tls/ca.pem".into()),
-            ..Args::default()
-        }
-    }
-
-    fn fields(args: Args) -> Vec<String> {
-        let violations = <(Config, Endpoint)>::try_from(args).expect_err("refused");
-        violations
-            .iter()
-            .map(|violation| violation.to_string())
-            .collect()
-    }
-
-    #[test]
-    fn complete_settings_are_a_configuration() {
-        let (config, endpoint) = args().try_into().expect("complete");
-        assert_eq!(config.objects, Path::new("/data/objects"));
-        assert_eq!(endpoint.key, Path::new("/tls/storage.key"));
-    }
-
-    #[test]
-    fn everything_that_is_missing_is_told_at_once() {
-        assert_eq!(fields(Args::default()).len(), 6);
-    }
-
-    #[test]
-    fn a_store_that_is_not_built_is_refused_by_name() {
-        let with = |objects: &str| {
-            fields(Args {
-                objects: Some(objects.to_owned()),
-                ..args()
-            })
-            .join("\n")
-        };
-        assert!(with("s3://bucket/x").contains("s3:// is not built yet"));
-        assert!(with("gs://bucket").contains("gs:// is not built yet"));
-        assert!(with("ftp://host").contains("must be a directory"));
-        assert!(with("data/objects").contains("absolute"));
-    }
-}
+mod tests;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use sandgate_audit::Refused;
 use sandgate_rpc::{Fault, Reason};
 use sandgate_types::Malformed;
+use tonic::Status;
 
 use crate::browse::BrowseError;
 use crate::commit::ChangesError;
@@ -28,6 +30,16 @@ const fn reason(code: &'static str) -> Reason {
 pub(crate) fn not_ready() -> Fault {
     Fault::unavailable(reason("NOT_READY"), "storage-sync waits for its database")
         .retry_after(STARTING)
+}
+
+/// What was decided could not be put on record, and so does not happen.
+pub(crate) fn not_recorded(refused: Refused) -> Fault {
+    Fault::unavailable(reason("AUDIT_UNAVAILABLE"), refused.to_string()).retry_after(BUSY)
+}
+
+/// [`not_recorded`], of a refusal.
+pub(crate) fn unrecorded() -> Status {
+    not_recorded(Refused::Broken).into()
 }
 
 fn head_moved() -> Fault {

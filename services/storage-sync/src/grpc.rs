@@ -8,10 +8,11 @@ mod workspace;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::stream::BoxStream;
+use sandgate_audit::Recorder;
 use sandgate_rpc::Fault;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
-use crate::error::not_ready;
+use crate::error::{not_ready, not_recorded};
 use crate::storage::Storage;
 
 pub(crate) use sync::Sync;
@@ -26,6 +27,11 @@ type Streaming<T> = BoxStream<'static, Result<T, Status>>;
 /// The storage, once its database was found.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Late(Arc<OnceLock<Arc<Storage>>>);
+
+/// What records the decision about a request.
+fn recorder<T>(request: &Request<T>) -> Result<Recorder, Fault> {
+    Recorder::of(request.extensions()).map_err(not_recorded)
+}
 
 impl Late {
     /// It was found.

@@ -14,7 +14,9 @@ mod error;
 mod grpc;
 pub mod ingest;
 pub mod objects;
+mod process;
 pub mod rebuild;
+mod records;
 mod server;
 pub mod storage;
 pub mod store;
@@ -27,4 +29,5 @@ pub mod write;
 pub use config::{Args, Config, Endpoint};
 #[cfg(feature = "crash-points")]
 pub use crash::CRASH_POINTS;
-pub use server::{Ports, main, migrate, serve};
+pub use process::main;
+pub use server::{Ports, ServeError, migrate, serve};

@@ -1,42 +1,50 @@
 //! The composition root: the only place that makes pools, services and tasks.
 
-use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngCore as _;
 use sandgate_api::storage::v1::sync_service_server::SyncServiceServer;
 use sandgate_api::storage::v1::workspace_service_server::WorkspaceServiceServer;
+use sandgate_audit::Recorded;
 use sandgate_db::{Database, DatabaseUrl, OpenError};
-use sandgate_rpc::config::{ProcessEnv, load};
 use sandgate_rpc::{
-    Listen, MESSAGE_MAX_BYTES, PageToken, Part, Readiness, ServeError, Server, ServerOptions,
-    ServerTls, Shutdown,
+    Listen, MESSAGE_MAX_BYTES, PageToken, Part, Readiness, Server, ServerOptions, Shutdown, Target,
 };
-use sandgate_types::{Clock, SystemClock};
-use tokio::signal::unix::{SignalKind, signal};
+use sandgate_types::Clock;
 
-use crate::config::{Args, Config, Endpoint};
+use crate::config::Config;
 use crate::grpc::{Late, Sync, Workspaces};
 use crate::objects::Objects;
+use crate::records;
 use crate::storage::Storage;
 use crate::store::{MIGRATIONS, Store};
 use crate::sweep;
 
 /// How often a database that is missing is looked for, and one that is there asked whether it still is.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// What tasks have after the last call ended.
-const TASKS_GRACE: Duration = Duration::from_secs(5);
 
-/// Where the service is reached. It calls nobody.
+/// Where the service is reached, and whom it calls.
 #[derive(Debug)]
 pub struct Ports {
     /// The mesh: gate and orchestrator.
     pub mesh: Vec<Listen>,
+    /// The orchestrator, where everybody's audit records are collected.
+    pub orchestrator: Target,
+}
+
+/// Why the service does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The audit log. Nothing is served without it.
+    #[error(transparent)]
+    Audit(#[from] sandgate_audit::OpenError),
+    /// The server.
+    #[error(transparent)]
+    Server(#[from] sandgate_rpc::ServeError),
 }
 
 /// Brings the database to this program's schema, creating what is missing.
@@ -57,6 +65,13 @@ pub async fn serve(
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
+    let log = records::open(&config.audit_dir, Arc::clone(&clock))?;
+    let shipping = records::ship_to(
+        ports.orchestrator,
+        config.audit_dir.clone(),
+        shutdown.clone(),
+    );
+    shutdown.spawn("audit", shipping);
     let readiness = Readiness::new();
     let parts = (readiness.part("database"), readiness.part("objects"));
     let storage = Late::default();
@@ -77,8 +92,11 @@ pub async fn serve(
     };
     let finding = find(config, clock, storage, parts, shutdown.clone());
     shutdown.spawn("storage", finding);
-    let server = Server::new(options).service(workspaces).service(sync);
-    server.serve(ports.mesh, &shutdown).await
+    let server = Server::new(options)
+        .recording_refusals(Arc::new(records::Table(log.clone())))
+        .service(Recorded::new(workspaces, log.clone(), records::MANNER))
+        .service(Recorded::new(sync, log, records::MANNER));
+    Ok(server.serve(ports.mesh, &shutdown).await?)
 }
 
 /// Finds the database and the objects, sweeps, and goes on to say whether they are there.
@@ -151,77 +169,4 @@ async fn found_objects(directory: &Path, part: &Part) -> Objects {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-}
-
-/// What the binary does: reads its settings, binds, serves until a signal, drains.
-pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let loaded = match load::<Args>("sandgate-storage-sync", arguments, &ProcessEnv) {
-        Ok(loaded) => loaded,
-        Err(stop) => return stop.exit(),
-    };
-    let (config, endpoint) = match <(Config, Endpoint)>::try_from(loaded.args) {
-        Ok(settings) => settings,
-        Err(violations) => return sandgate_rpc::config::Stop::from(violations).exit(),
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(_) => return ExitCode::FAILURE,
-    };
-    runtime.block_on(async move {
-        let telemetry = match sandgate_telemetry::init(&loaded.telemetry) {
-            Ok(telemetry) => telemetry,
-            Err(_) => return ExitCode::FAILURE,
-        };
-        let result = run(config, endpoint).await;
-        if let Err(error) = &result {
-            tracing::error!(error = %format!("{error:#}"), "storage-sync ended");
-        }
-        telemetry.flush(TASKS_GRACE).await;
-        if result.is_ok() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
-    })
-}
-
-async fn run(config: Config, endpoint: Endpoint) -> anyhow::Result<()> {
-    use anyhow::Context as _;
-    let Endpoint {
-        listen,
-        certificate,
-        key,
-        service_roots,
-    } = endpoint;
-    let tls =
-        ServerTls::load(&certificate, &key, &service_roots).context("load the certificate")?;
-    let listener = Listen::tcp(listen, Some(tls)).await;
-    let listener = listener.with_context(|| format!("listen on {listen}"))?;
-    let shutdown = Shutdown::new();
-    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
-    let ending = shutdown.clone();
-    shutdown.spawn("signals", async move {
-        tokio::select! {
-            _signal = terminate.recv() => {}
-            _signal = interrupt.recv() => {}
-            () = ending.cancelled() => {}
-        }
-        ending.begin();
-    });
-    let ports = Ports {
-        mesh: vec![listener],
-    };
-    serve(config, ports, Arc::new(SystemClock), shutdown.clone())
-        .await
-        .context("serve")?;
-    shutdown.begin();
-    anyhow::ensure!(
-        shutdown.join(TASKS_GRACE).await,
-        "tasks did not end in time"
-    );
-    Ok(())
 }

@@ -10,10 +10,11 @@ use sandgate_workspace::{CHUNK_MAX_BYTES, ContentHash};
 use tonic::{Request, Response, Status};
 
 use super::decode::{change, optional_version, version_to};
-use super::{Late, Reply, Streaming};
+use super::{Late, Reply, Streaming, recorder};
 use crate::browse::{self, Hydration};
 use crate::commit::{self, Change, ChangesError};
 use crate::content::{Content, Stretch};
+use crate::error::not_recorded;
 use crate::upload;
 use crate::version::Run;
 use crate::workspace::{Workspace, of_daemon};
@@ -55,11 +56,13 @@ impl SyncService for Sync {
 
     async fn hydrate(&self, request: Request<pb::HydrateRequest>) -> Reply<Self::HydrateStream> {
         let (workspace, _) = daemon(&request)?;
+        let recorder = recorder(&request)?;
         let pb::HydrateRequest { version } = request.into_inner();
         let version = optional_version("version", &version).map_err(Fault::from)?;
         let storage = self.storage.get()?;
         let hydration = browse::hydrate(&storage, &workspace, version.as_ref()).await;
         let state = Hydrating::Header(hydration.map_err(Fault::from)?.map(Box::new));
+        recorder.allowed().map_err(not_recorded)?;
         let stream = stream::try_unfold(state, |state| async move {
             let next = state.next().await?;
             Ok::<_, Status>(
@@ -137,6 +140,7 @@ impl SyncService for Sync {
         request: Request<tonic::Streaming<pb::CommitVersionRequest>>,
     ) -> Reply<pb::CommitVersionResponse> {
         let (workspace, run) = daemon(&request)?;
+        let recorder = recorder(&request)?;
         let mut messages = request.into_inner();
         let first = messages.message().await?.and_then(|message| message.part);
         let Some(pb::commit_version_request::Part::Header(header)) = first else {
@@ -154,6 +158,7 @@ impl SyncService for Sync {
         });
         let version = commit::commit(&storage, &workspace, &run, &upload, parent, changes).await;
         let version = Some(version_to(&version.map_err(Fault::from)?));
+        recorder.allowed().map_err(not_recorded)?;
         Ok(Response::new(pb::CommitVersionResponse { version }))
     }
 }

@@ -11,8 +11,9 @@ use tonic::{Request, Response, Status};
 
 use super::decode::{named, optional_request, optional_version, version_to};
 use super::file::{Reading, content_of, split_position};
-use super::{Late, Reply, Streaming};
+use super::{Late, Reply, Streaming, recorder};
 use crate::browse;
+use crate::error::not_recorded;
 use crate::version::Memo;
 use crate::workspace::{Asker, Workspace};
 use crate::write::{self, FileToWrite};
@@ -222,6 +223,7 @@ impl WorkspaceService for Workspaces {
         request: Request<tonic::Streaming<pb::WriteFileRequest>>,
     ) -> Reply<pb::WriteFileResponse> {
         let asker = asker(&request)?;
+        let recorder = recorder(&request)?;
         let mut messages = request.into_inner();
         let first = messages.message().await?.and_then(|message| message.part);
         let Some(pb::write_file_request::Part::Header(header)) = first else {
@@ -246,6 +248,8 @@ impl WorkspaceService for Workspaces {
         let expected = optional_version("expected_version", &expected_version).map_err(field)?;
         let memo = memo(&asker, "WriteFile", &request_id).map_err(field)?;
         let storage = self.storage.get()?;
+        recorder.about(workspace.tenant.as_str(), "");
+        recorder.allowed_and_kept().await.map_err(not_recorded)?;
         let file = FileToWrite {
             path,
             mode,
@@ -266,6 +270,7 @@ impl WorkspaceService for Workspaces {
         request: Request<pb::RestoreVersionRequest>,
     ) -> Reply<pb::RestoreVersionResponse> {
         let asker = asker(&request)?;
+        let recorder = recorder(&request)?;
         let pb::RestoreVersionRequest {
             workspace: name,
             version,
@@ -275,6 +280,8 @@ impl WorkspaceService for Workspaces {
         let version = VersionId::parse("version", &version).map_err(Fault::from)?;
         let memo = memo(&asker, "RestoreVersion", &request_id).map_err(Fault::from)?;
         let storage = self.storage.get()?;
+        recorder.about(workspace.tenant.as_str(), "");
+        recorder.allowed_and_kept().await.map_err(not_recorded)?;
         let restored = write::restore(&storage, &workspace, &version, memo).await;
         let version = Some(version_to(&restored.map_err(Fault::from)?));
         Ok(Response::new(pb::RestoreVersionResponse { version }))

@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use sandgate_api::storage::v1 as pb;
 use sandgate_api::storage::v1::sync_service_client::SyncServiceClient;
 use sandgate_api::storage::v1::workspace_service_client::WorkspaceServiceClient;
+use sandgate_audit::{Backlog, Record};
 use sandgate_db::DatabaseUrl;
 use sandgate_rpc::{
     CALLER_METADATA, Caller, Channel, ChannelOptions, Memory, Peer, Principal, Role, Service,
@@ -98,8 +99,14 @@ impl Harness {
         let config = Config::new(
             DatabaseUrl::sqlite(folder.path().join("storage.db")),
             folder.path().join("objects"),
+            folder.path().join("audit"),
         );
-        let ports = Ports { mesh: vec![listen] };
+        // Nobody collects: what is on record stays on this disk.
+        let (_nobody, pipe) = self::memory();
+        let ports = Ports {
+            mesh: vec![listen],
+            orchestrator: pipe.target(Peer::Service(Service::StorageSync)),
+        };
         let (shared, ending) = (clock.shared(), shutdown.clone());
         shutdown.spawn("storage-sync", async move {
             serve(config, ports, shared, ending).await.expect("serve");
@@ -110,6 +117,13 @@ impl Harness {
             memory,
             shutdown,
         }
+    }
+
+    /// What is on record.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let backlog = Backlog::open(&self.folder.path().join("audit")).expect("a folder");
+        let batch = backlog.next(1_000).expect("readable");
+        batch.map(|batch| batch.records).unwrap_or_default()
     }
 
     /// Ends it, and starts another on the same state.
