@@ -33,6 +33,8 @@ pub(crate) struct Cell {
     driven: AtomicU8,
     /// The highest generation for which this process has begun to claim.
     claimed: AtomicI64,
+    /// Until when its intent is this process's to carry out, as far as is known.
+    leased: AtomicI64,
     last_active: AtomicI64,
 }
 
@@ -44,6 +46,7 @@ impl Cell {
             changes: broadcast::Sender::new(BACKLOG),
             driven: AtomicU8::new(IDLE),
             claimed: AtomicI64::new(0),
+            leased: AtomicI64::new(i64::MIN),
             last_active: AtomicI64::new(i64::MIN),
         }
     }
@@ -62,6 +65,7 @@ impl Cell {
 
     /// Forgets what is known, since somebody else wrote the row.
     pub(crate) fn forget(&self) {
+        self.leased.store(i64::MIN, Ordering::Release);
         self.view.send_replace(None);
     }
 
@@ -102,6 +106,16 @@ impl Cell {
     /// one run of one instance, so a start that is made again has to raise it first.
     pub(crate) fn claims_first(&self, generation: Generation) -> bool {
         self.claimed.fetch_max(generation.get(), Ordering::AcqRel) < generation.get()
+    }
+
+    /// Notes until when the intent is this process's.
+    pub(crate) fn lease(&self, until: Timestamp) {
+        self.leased.store(until.as_micros(), Ordering::Release);
+    }
+
+    /// Whether the intent is this process's at `now`, for certain.
+    pub(crate) fn is_leased(&self, now: Timestamp) -> bool {
+        self.leased.load(Ordering::Acquire) > now.as_micros()
     }
 
     /// Notes that the sandbox was used at `at`.

@@ -178,7 +178,9 @@ impl Life {
 
     /// Shows a row that was just made, and begins what its intent says; who made it drives the cell already.
     pub(crate) fn begin(self: &Arc<Self>, cell: &Arc<Cell>, sandbox: &Arc<Sandbox>) {
-        cell.touch(self.clock.now());
+        let lease = self.lease();
+        cell.touch(lease.now);
+        cell.lease(lease.until);
         cell.show(sandbox);
         self.go_on_driving(cell, &sandbox.facts.id);
     }

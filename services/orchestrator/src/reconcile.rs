@@ -3,7 +3,7 @@
 //! [`plan`] decides and is pure. It concludes absence only from complete answers: rows are read after the
 //! backend's list, so that an instance which was claimed meanwhile has its row, and instances are listed again
 //! after the rows, so that a row which became READY meanwhile has its instance. Sandboxes that a task of this
-//! process is at are left to it.
+//! process is at are left to it, and so are those of another orchestrator until its lease is over.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,11 +24,21 @@ pub(crate) struct Listed {
     pub(crate) claim: Option<(SandboxId, Option<Generation>)>,
 }
 
-/// A live row, and whether a task of this process is at it.
+/// A live row, and who is at it.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) sandbox: Arc<Sandbox>,
+    /// A task of this process.
     pub(crate) driven: bool,
+    /// Another orchestrator, whose lease is not over.
+    pub(crate) elsewhere: bool,
+}
+
+impl Known {
+    /// Whether it is left to who is at it.
+    fn is_left(&self) -> bool {
+        self.driven || self.elsewhere
+    }
 }
 
 /// When the comparison is made.
@@ -71,14 +81,14 @@ pub(crate) fn plan(
         };
         let wanted = match known.get(sandbox) {
             None => false,
-            Some(known) if known.driven => true,
+            Some(known) if known.is_left() => true,
             Some(known) => is_wanted(&known.sandbox, &listed.instance, *generation),
         };
         if !wanted {
             actions.push(Action::Destroy(listed.instance.clone(), sandbox.clone()));
         }
     }
-    for known in rows.iter().filter(|known| !known.driven) {
+    for known in rows.iter().filter(|known| !known.is_left()) {
         let id = known.sandbox.facts.id.clone();
         let state = &known.sandbox.state;
         match (state.intent, &state.run) {
@@ -120,6 +130,16 @@ fn is_wanted(sandbox: &Sandbox, instance: &InstanceId, generation: Option<Genera
 impl Life {
     /// Compares, and does what the plan says. False when the backend or the database did not answer.
     pub(crate) async fn reconcile(self: &Arc<Self>, at_start: bool) -> bool {
+        let instances_survive = self.backend.capabilities().survives_restart;
+        // Instances that end with their process have one orchestrator at a time: whoever was at them is gone,
+        // and nobody waits for the end of a lease.
+        if at_start
+            && !instances_survive
+            && let Err(error) = self.store.seize(&self.lease()).await
+        {
+            tracing::warn!(%error, "the intents of the start before were not taken");
+            return false;
+        }
         let Some(listed) = self.listed().await else {
             return false;
         };
@@ -133,9 +153,10 @@ impl Life {
                     return false;
                 }
             };
-            let Some(last) = batch.last() else { break };
+            let Some((last, _)) = batch.last() else { break };
             after = Some(last.facts.id.clone());
-            rows.extend(batch.into_iter().map(|row| {
+            let now = self.clock.now();
+            rows.extend(batch.into_iter().map(|(row, lessee)| {
                 let driven = self
                     .hub
                     .known(&row.facts.id)
@@ -143,6 +164,7 @@ impl Life {
                 Known {
                     sandbox: self.overlay(row),
                     driven,
+                    elsewhere: lessee.is_some_and(|lessee| lessee.is_other(&self.owner, now)),
                 }
             }));
         }
@@ -152,16 +174,16 @@ impl Life {
         let there = there.into_iter().map(|listed| listed.instance).collect();
         let when = When {
             at_start,
-            instances_survive: self.backend.capabilities().survives_restart,
+            instances_survive,
         };
         self.follow_spares(&listed);
         for known in rows.iter().filter(|known| known.driven) {
-            if let Err(error) = self
-                .store
-                .take(&known.sandbox.facts.id, &self.lease())
-                .await
-            {
-                tracing::debug!(%error, "a lease was not renewed");
+            let (id, lease) = (&known.sandbox.facts.id, self.lease());
+            match self.store.take(id, &lease).await {
+                Ok(true) => self.hub.cell(id).lease(lease.until),
+                // It is done by now, or somebody else's.
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "a lease was not renewed"),
             }
         }
         for action in plan(&rows, &listed, &there, when) {

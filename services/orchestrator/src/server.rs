@@ -101,6 +101,7 @@ pub async fn serve(
         tasks: Shutdown::new(),
         halt: Shutdown::new(),
     };
+    let ended = Arc::clone(&work.life);
     let (life, closing, tasks) = (
         Arc::clone(&work.life),
         work.closing.clone(),
@@ -137,6 +138,11 @@ pub async fn serve(
     tasks.begin();
     if !tasks.join(JOIN_LIMIT).await {
         tracing::warn!("tasks were left behind at the end");
+    }
+    if let Some(life) = ended.get()
+        && let Err(error) = life.store.release(&life.owner).await
+    {
+        tracing::debug!(%error, "others have what is left when our leases are over");
     }
     let failed = failure.lock().take();
     failed.map_or(Ok(()), |error| Err(ServeError::Database(error)))?;

@@ -98,7 +98,7 @@ impl Life {
                 state,
                 version: current.version + i64::from(writes),
             };
-            if writes && !self.write(&next, &event, asked).await? {
+            if writes && !self.write(&cell, &next, &event, asked).await? {
                 cell.forget();
                 continue;
             }
@@ -112,6 +112,7 @@ impl Life {
     /// Writes what `event` made, with its record. Says whether the row was still the one before it.
     async fn write(
         &self,
+        cell: &Cell,
         next: &Sandbox,
         event: &Event,
         asked: &Asked,
@@ -128,7 +129,11 @@ impl Life {
         if let Event::Resume(environment) = event {
             self.environments.keep(id, environment.clone());
         }
-        let saved = self.store.save(next, &self.lease(), beside).await;
+        let lease = self.lease();
+        let saved = self.store.save(next, &lease, beside).await;
+        if matches!(saved, Ok(true)) {
+            cell.lease(lease.until);
+        }
         if matches!(event, Event::Resume(_)) && !matches!(saved, Ok(true)) {
             self.environments.forget(id);
         }

@@ -8,6 +8,7 @@ use sandgate_types::SandboxId;
 use super::{ApplyError, Life};
 use crate::hub::Cell;
 use crate::sandbox::Intent;
+use crate::store::StoreError;
 
 /// After a database or peer that does not answer.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -91,6 +92,20 @@ impl Life {
         });
     }
 
+    /// Sees to it that the intent is this process's to carry out; false while it is another's. Nothing is
+    /// written for an intent that this process wrote itself, as most are.
+    async fn has_lease(&self, cell: &Cell, id: &SandboxId) -> Result<bool, StoreError> {
+        let lease = self.lease();
+        if cell.is_leased(lease.now) {
+            return Ok(true);
+        }
+        let taken = self.store.take(id, &lease).await?;
+        if taken {
+            cell.lease(lease.until);
+        }
+        Ok(taken)
+    }
+
     /// Answers whether something is left that cannot be done now.
     async fn drive_to_the_end(self: &Arc<Self>, cell: &Arc<Cell>, id: &SandboxId) -> bool {
         let mut pause = Pause::new();
@@ -113,6 +128,21 @@ impl Life {
             let Some(intent) = sandbox.state.intent else {
                 return false;
             };
+            match self.has_lease(cell, id).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::debug!(sandbox = %id, "another orchestrator is at it");
+                    cell.forget();
+                    return true;
+                }
+                Err(error) => {
+                    tracing::warn!(sandbox = %id, %error, "an intent could not be taken");
+                    if !pause.wait(self).await {
+                        return true;
+                    }
+                    continue;
+                }
+            }
             let carried_out = async {
                 match intent {
                     Intent::Start => self.start(cell, &sandbox, &patience).await,

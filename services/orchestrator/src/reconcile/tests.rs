@@ -73,6 +73,7 @@ fn row(phase: Phase, intent: Option<Intent>, runs_in: Option<InstanceId>) -> Kno
             version: 1,
         }),
         driven: false,
+        elsewhere: false,
     }
 }
 
@@ -155,6 +156,16 @@ fn what_a_task_is_at_is_left_to_it() {
     row.driven = true;
     let listed = claimed(1, &row);
     assert_eq!(plan(&[row], &[listed], LATER), []);
+}
+
+#[test]
+fn what_another_orchestrator_is_at_is_left_to_it() {
+    for intent in [Intent::Start, Intent::End] {
+        let mut row = row(Phase::Claiming, Some(intent), None);
+        row.elsewhere = true;
+        let listed = claimed(1, &row);
+        assert_eq!(plan(&[row], &[listed], LATER), []);
+    }
 }
 
 #[test]

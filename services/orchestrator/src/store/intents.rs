@@ -16,6 +16,9 @@ const TAKE: &str = "
     UPDATE intents SET owner = $2, lease_until = $3
     WHERE sandbox_id = $1 AND (owner = $2 OR lease_until < $4)";
 
+const SEIZE: &str = "UPDATE intents SET owner = $1, lease_until = $2";
+const RELEASE: &str = "UPDATE intents SET lease_until = 0 WHERE owner = $1";
+
 /// Who carries an intent out, and until when nobody else may.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lease {
@@ -67,5 +70,24 @@ impl Store {
             lease.now
         ];
         Ok(self.database.execute(TAKE, values).await? == 1)
+    }
+
+    /// Takes the intents of all others, who are known to be gone.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn seize(&self, lease: &Lease) -> Result<(), StoreError> {
+        let values = params![lease.owner.as_str(), lease.until];
+        self.database.execute(SEIZE, values).await?;
+        Ok(())
+    }
+
+    /// Lets others have the intents of an owner who ends.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn release(&self, owner: &str) -> Result<(), StoreError> {
+        self.database.execute(RELEASE, params![owner]).await?;
+        Ok(())
     }
 }

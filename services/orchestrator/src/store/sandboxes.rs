@@ -14,7 +14,7 @@ const LIVE: &str = "
     LEFT JOIN intents AS i ON i.sandbox_id = s.sandbox_id
     WHERE s.tenant = $1 AND s.conversation = $2 AND s.live = 1";
 const ALL_LIVE: &str = "
-    SELECT s.*, i.kind AS intent_kind FROM sandboxes AS s
+    SELECT s.*, i.kind AS intent_kind, i.owner AS intent_owner, i.lease_until AS intent_until FROM sandboxes AS s
     LEFT JOIN intents AS i ON i.sandbox_id = s.sandbox_id
     WHERE s.live = 1 AND s.sandbox_id > $1 ORDER BY s.sandbox_id LIMIT $2";
 const EXPIRED: &str = "
@@ -76,6 +76,20 @@ impl Filter {
                 .labels
                 .iter()
                 .all(|(key, value)| sandbox.facts.labels.get(key) == Some(value))
+    }
+}
+
+/// Who carries an intent out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lessee {
+    owner: String,
+    until: Timestamp,
+}
+
+impl Lessee {
+    /// Whether it is somebody else than `owner`, who may still be at it at `now`.
+    pub(crate) fn is_other(&self, owner: &str, now: Timestamp) -> bool {
+        self.owner != owner && self.until >= now
     }
 }
 
@@ -162,20 +176,30 @@ pub(super) async fn get(
 }
 
 impl Store {
-    /// Every sandbox that holds a conversation, in batches behind `after`; an empty batch is the end.
+    /// Every sandbox that holds a conversation, and who carries its intent out, in batches behind `after`; an
+    /// empty batch is the end.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub(crate) async fn live_after(
         &self,
         after: Option<&SandboxId>,
-    ) -> Result<Vec<Sandbox>, StoreError> {
+    ) -> Result<Vec<(Sandbox, Option<Lessee>)>, StoreError> {
         let after = after.map_or("", SandboxId::as_str);
         let rows = self
             .database
             .fetch_all(ALL_LIVE, params![after, BATCH])
             .await?;
-        rows.iter().map(read).collect()
+        let mut live = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let owner: Option<String> = row.get("intent_owner")?;
+            let until: Option<Timestamp> = row.get("intent_until")?;
+            let lessee = owner
+                .zip(until)
+                .map(|(owner, until)| Lessee { owner, until });
+            live.push((read(row)?, lessee));
+        }
+        Ok(live)
     }
 
     /// Sandboxes whose time was up at `now`, the longest overdue first.

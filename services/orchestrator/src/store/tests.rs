@@ -318,6 +318,12 @@ async fn an_intent_is_taken_by_one_owner_until_its_lease_lapses() {
         );
         assert!(store.take(id, &lease("they", 91)).await.expect("lapsed"));
         assert!(!store.take(id, &lease("me", 92)).await.expect("theirs"));
+        store.release("me").await.expect("nothing of it");
+        assert!(!store.take(id, &lease("me", 92)).await.expect("theirs"));
+        store.release("they").await.expect("released");
+        assert!(store.take(id, &lease("me", 92)).await.expect("free"));
+        store.seize(&lease("they", 93)).await.expect("seized");
+        assert!(!store.take(id, &lease("me", 93)).await.expect("theirs"));
         assert!(
             store
                 .save(&ready(&first), &lease("they", 93), Beside::default())

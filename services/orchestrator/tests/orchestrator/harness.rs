@@ -132,8 +132,20 @@ impl Harness {
             .expect("ready in time");
     }
 
+    /// Another orchestrator on the same database and backend, which works at the same time.
+    pub(crate) async fn beside(&self) -> Self {
+        let (backend, peers) = (Arc::clone(&self.backend), self.peers.clone());
+        let (clock, url) = (self.clock.clone(), self.url.clone());
+        Self::over(backend, peers, clock, url, Arc::clone(&self._folder)).await
+    }
+
     /// Ends the orchestrator as Ctrl-C would, and starts another on its database.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_| {}).await
+    }
+
+    /// As [`Self::restart`], with something that happens to the backend between the two.
+    pub(crate) async fn restart_after(self, between: impl FnOnce(&FakeBackend)) -> Self {
         self.shutdown.begin();
         let served = self.served.lock().take().expect("it runs");
         tokio::time::timeout(END, served)
@@ -141,6 +153,7 @@ impl Harness {
             .expect("it ends in time")
             .expect("it served");
         self.peers_end.begin();
+        between(&self.backend);
         Self::over(self.backend, self.peers, self.clock, self.url, self._folder).await
     }
 

@@ -54,15 +54,13 @@ async fn rows_whose_instances_died_with_the_process_are_suspended_and_resume() {
     // It says that instances survive, so that the end leaves them; then they are gone all the same.
     orchestrator.backend.survives.store(true, Ordering::SeqCst);
     let sandbox = orchestrator.ready("demo").await;
-    orchestrator.backend.instances.lock().clear();
-    orchestrator.backend.survives.store(false, Ordering::SeqCst);
-    orchestrator.peers.hold("nothing");
     let first = Run::of(&sandbox);
-    let backend = std::sync::Arc::clone(&orchestrator.backend);
-    backend.survives.store(true, Ordering::SeqCst);
-    let ending = orchestrator.restart();
-    backend.survives.store(false, Ordering::SeqCst);
-    let orchestrator = ending.await;
+    let orchestrator = orchestrator
+        .restart_after(|backend| {
+            backend.instances.lock().clear();
+            backend.survives.store(false, Ordering::SeqCst);
+        })
+        .await;
     let found = orchestrator
         .until(&sandbox.sandbox_id, pb::Phase::Suspended)
         .await;
@@ -210,6 +208,35 @@ async fn a_sandbox_that_became_ready_while_instances_were_listed_is_not_taken_fo
     orchestrator.backend.listed(4).await;
     let found = orchestrator.get(&sandbox.sandbox_id).await.expect("there");
     assert_eq!(found.phase(), pb::Phase::Ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_orchestrator_is_at_is_left_to_it() {
+    let orchestrator = Harness::start().await;
+    orchestrator.backend.survives.store(true, Ordering::SeqCst);
+    orchestrator.peers.hold("attach");
+    let request = pb::CreateSandboxRequest {
+        wait: pb::Wait::None.into(),
+        ..of("demo")
+    };
+    let created = orchestrator.create(request).await.expect("recorded");
+    let sandbox = created.sandbox.expect("a sandbox").sandbox_id;
+    orchestrator.peers.asked("attach").await;
+    let claimed = orchestrator.backend.claimed();
+
+    // Its first comparison, and some more of both.
+    let other = orchestrator.beside().await;
+    orchestrator.backend.listed(12).await;
+    assert_eq!(orchestrator.backend.claimed(), claimed);
+    assert_eq!(orchestrator.peers.times("revoke-instance"), 0);
+    orchestrator.peers.let_go("attach");
+    let ready = orchestrator.until(&sandbox, pb::Phase::Ready).await;
+    assert_eq!(Run::of(&ready).generation, 1);
+    assert_eq!(orchestrator.peers.times("attach"), 1);
+    // What nobody is at, either may change.
+    let deleted = other.delete(&sandbox).await.expect("deleted");
+    assert_eq!(deleted.phase(), pb::Phase::Deleted);
+    assert!(orchestrator.backend.claimed().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,12 @@ async fn rows_are_found_by_what_is_due() {
         let expired = store.expired(at(1_000)).await.expect("one");
         assert_eq!(expired, std::slice::from_ref(&second.facts.id));
         let live = store.live_after(None).await.expect("one");
-        assert_eq!(live, std::slice::from_ref(&second));
+        let [(found, Some(lessee))] = live.as_slice() else {
+            panic!("one row with an intent: {live:?}");
+        };
+        assert_eq!(found, &second);
+        assert!(lessee.is_other("they", at(61)) && !lessee.is_other("me", at(61)));
+        assert!(!lessee.is_other("they", at(62)), "its lease is over");
         assert!(
             store
                 .live_after(Some(&second.facts.id))
