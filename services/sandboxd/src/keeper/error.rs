@@ -18,7 +18,7 @@ use super::sync::SyncError;
 use crate::protocol::Why;
 
 use self::why::of_why;
-pub(crate) use self::why::{Named, not_started};
+pub(crate) use self::why::{Named, not_started, refused_in};
 
 const DOMAIN: &str = "sandboxd";
 /// When something that goes on now may have ended.
@@ -196,10 +196,10 @@ pub(crate) fn not_synced(error: &Arc<SyncError>) -> Fault {
     let message = error.to_string();
     match &**error {
         SyncError::NotHydrated => Unusable::NotHydrated.into(),
-        SyncError::Runner(RunnerError::Failed(why)) => of_why(*why),
+        SyncError::Runner(RunnerError::Failed(why)) => of_why("path", *why),
         SyncError::Runner(RunnerError::Gone) | SyncError::Ending => ending(),
         SyncError::Runner(RunnerError::Senseless) => Fault::internal(Arc::clone(error)),
-        SyncError::TooMany(_) => of_why(Why::TooMany),
+        SyncError::TooMany(_) => of_why("path", Why::TooMany),
         SyncError::Store(_) => {
             Fault::unavailable(reason("STORE_UNAVAILABLE"), message).retry_after(SOON)
         }

@@ -25,7 +25,8 @@ async fn ask(sandbox: &Sandbox, head: &str) -> String {
     answer
 }
 
-async fn grpc(sandbox: &Sandbox) -> SyncServiceClient<Channel> {
+/// A client of the store as an agent has one.
+pub(super) async fn grpc(sandbox: &Sandbox) -> SyncServiceClient<Channel> {
     let endpoint =
         Channel::from_shared(format!("http://{}", sandbox.listener)).expect("an address");
     SyncServiceClient::new(endpoint.connect().await.expect("connected"))

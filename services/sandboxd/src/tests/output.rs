@@ -27,10 +27,10 @@ fn kept(refused: &Status) -> (u64, u64) {
 async fn detached(sandbox: &Sandbox, request: pb::RunProcessRequest) -> String {
     let stream = sandbox.processes().run_process(request).await;
     let mut stream = stream.expect("runs").into_inner();
-    match next(&mut stream).await {
-        Event::Started(started) => started.process_id,
-        other => panic!("started comes first: {other:?}"),
-    }
+    let Event::Started(started) = next(&mut stream).await else {
+        panic!("started comes first")
+    };
+    started.process_id
 }
 
 /// A process as it is listed once it has ended.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use sandgate_api::sandbox::v1 as pb;
+use sandgate_api::storage::v1::BeginUploadRequest;
 use sandgate_testkit::TestClock;
 use sandgate_types::{Clock as _, SystemClock};
 
-use super::harness::Sandbox;
+use super::harness::{NEVER, Sandbox};
 
 #[tokio::test]
 async fn both_tokens_are_renewed_before_they_expire() {
@@ -18,25 +19,37 @@ async fn both_tokens_are_renewed_before_they_expire() {
     };
     sandbox.attach(request).await.expect("attached");
     sandbox.mesh.renewed(1).await;
-    sandbox
-        .files()
-        .write_file(super::files::upload("a", b"1"))
-        .await
-        .expect("written");
-    sandbox
-        .files()
-        .sync_files(pb::SyncFilesRequest {})
-        .await
-        .expect("synced");
-    let used = sandbox.mesh.authorizations();
-    assert!(
-        used.contains(&"Bearer daemon-renewed-1".to_owned()),
-        "{used:?}"
-    );
+    let used = used_by(&sandbox, "daemon-renewed-1", async || {
+        let write = super::files::upload("a", b"1");
+        sandbox.files().write_file(write).await.expect("written");
+        let synced = sandbox.files().sync_files(pb::SyncFilesRequest {}).await;
+        synced.expect("synced");
+    })
+    .await;
     assert!(
         used.iter().all(|value| value.contains("daemon")),
         "the agent's token is never used for our own calls"
     );
+    used_by(&sandbox, "agent-renewed-1", async || {
+        let mut agent = super::agent::grpc(&sandbox).await;
+        let called = agent.begin_upload(BeginUploadRequest::default()).await;
+        called.expect("forwarded");
+    })
+    .await;
+}
+
+/// Calls until `token` is used, which is as soon as the keeper has heard of it; answers all that was used.
+async fn used_by(sandbox: &Sandbox, token: &str, call: impl AsyncFn()) -> Vec<String> {
+    let used = async {
+        loop {
+            call().await;
+            let used = sandbox.mesh.authorizations();
+            if used.contains(&format!("Bearer {token}")) {
+                return used;
+            }
+        }
+    };
+    tokio::time::timeout(NEVER, used).await.expect(token)
 }
 
 #[tokio::test]

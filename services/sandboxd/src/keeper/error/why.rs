@@ -67,30 +67,35 @@ pub(crate) fn not_started(error: StartError, named: &Named) -> Fault {
 
 impl From<RunnerError> for Fault {
     fn from(error: RunnerError) -> Self {
-        match error {
-            RunnerError::Gone => ending(),
-            RunnerError::Failed(why) => of_why(why),
-            RunnerError::Senseless => Self::internal(error),
-        }
+        refused_in("path", error)
     }
 }
 
-/// A refusal that the request's author can mend, in the field of that name.
-pub(super) fn of_why(why: Why) -> Fault {
+/// Why the runner did not do what was asked of the path in the request field `path`.
+pub(crate) fn refused_in(path: &str, error: RunnerError) -> Fault {
+    match error {
+        RunnerError::Gone => ending(),
+        RunnerError::Failed(why) => of_why(path, why),
+        RunnerError::Senseless => Fault::internal(error),
+    }
+}
+
+/// A refusal that the request's author can mend, in the field of that name; a path is in the field `path`.
+pub(super) fn of_why(path: &str, why: Why) -> Fault {
     let field = |field: &str, rule: &str| Fault::from(Malformed::new(field, rule));
     match why {
         Why::NotFound => Fault::not_found(reason("NO_SUCH_FILE"), "nothing is at this path"),
         Why::AlreadyExists => {
             Fault::already_exists(reason("FILE_EXISTS"), "something is at this path already")
         }
-        Why::Link => field("path", "must not lead through a symbolic link"),
-        Why::Mount => field("path", "must not lead into another file system"),
-        Why::IsDirectory => field("path", "must name a file, not a directory"),
-        Why::NotDirectory => field("path", "must lead through directories only"),
-        Why::IsRoot => field("path", "must not be the workspace itself"),
-        Why::Special => field("path", "must not name a device, socket or pipe"),
+        Why::Link => field(path, "must not lead through a symbolic link"),
+        Why::Mount => field(path, "must not lead into another file system"),
+        Why::IsDirectory => field(path, "must name a file, not a directory"),
+        Why::NotDirectory => field(path, "must lead through directories only"),
+        Why::IsRoot => field(path, "must not be the workspace itself"),
+        Why::Special => field(path, "must not name a device, socket or pipe"),
         Why::BadPath => field(
-            "path",
+            path,
             "must be relative, without empty, '.' or '..' components and without NUL",
         ),
         Why::IntoItself => field("target", "must not lie in what is moved"),

@@ -1,6 +1,7 @@
 //! FileService.
 
 mod read;
+mod rename;
 mod wire;
 
 use std::io::Write as _;
@@ -16,7 +17,7 @@ use tonic::{Request, Status, Streaming};
 
 use self::wire::{describe, info_of, mode_of, next_change, path_of, path_or_root};
 use super::{Answers, Reply, Services, answers};
-use crate::keeper::error::{file_trouble, not_synced, status};
+use crate::keeper::error::{file_trouble, not_synced, refused_in, status};
 use crate::keeper::identity::Phase;
 use crate::keeper::instance::Unusable;
 use crate::protocol::Info;
@@ -82,7 +83,7 @@ impl FileService for Services {
             .runner
             .create(path, make_parents)
             .await
-            .map_err(status)?;
+            .map_err(|error| status(refused_in("header.path", error)))?;
         while let Some(pb::WriteFileRequest { part }) = parts.message().await? {
             let Some(Part::Data(data)) = part else {
                 return Err(status(Malformed::new(
@@ -214,11 +215,7 @@ impl FileService for Services {
         } = request.into_inner();
         let (source, target) = (path_of("source", source)?, path_of("target", target)?);
         self.usable().await?;
-        self.instance
-            .runner
-            .rename(source, target, replace)
-            .await
-            .map_err(status)?;
+        self.rename(source, target, replace).await?;
         self.instance.activity.touch();
         Ok(pb::MoveFileResponse {}.into())
     }
