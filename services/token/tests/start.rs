@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use harness::{Collector, Home, LIMIT, Token, mint_request, refused};
 use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::revocation_target::Scope;
@@ -286,4 +288,45 @@ async fn a_certificate_names_its_service_and_no_other() {
     );
     shutdown.begin();
     assert!(shutdown.join(LIMIT).await);
+}
+
+#[tokio::test]
+async fn a_master_key_that_is_another_secret_of_ours_stops_init_and_start() {
+    let home = Home::initialized().await;
+    let master = std::fs::read_to_string(home.path("config/master-key")).expect("the key");
+
+    // A private key, as TLS has one, that holds the master key's bytes.
+    let secret = URL_SAFE_NO_PAD.decode(master.trim()).expect("base64url");
+    let body = STANDARD.encode([&[0x30, 0x2e][..], &secret].concat());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(home.path("token.key"), pem).expect("write");
+    let mut settings = home.config();
+    settings.other_secrets = vec![home.path("token.key")];
+    let mut token = Token::spawn(home, settings.clone());
+    let refused = token.ended().await.expect_err("refused").to_string();
+    assert!(
+        refused.contains("must be no other secret of ours"),
+        "{refused}"
+    );
+    assert!(!refused.contains(master.trim()));
+
+    // The control: another private key is no reason.
+    let home = token.home;
+    let body = STANDARD.encode([7; 48]);
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(home.path("token.key"), pem).expect("write");
+    let mut token = Token::spawn(home, settings);
+    token.ready().await;
+    token.end();
+    token.ended().await.expect("a clean end");
+
+    // The first API key, whole and by its secret part.
+    let home = token.home;
+    let key = std::fs::read_to_string(home.path("api-key")).expect("the key");
+    let part = key.trim().get("sgk_".len() + 27..).expect("a secret part");
+    for text in [key.trim(), part] {
+        std::fs::write(home.path("config/master-key"), text).expect("write");
+        let refused = home.init().await.expect_err("refused");
+        assert!(matches!(refused, InitError::File(_)), "{refused}");
+    }
 }
