@@ -1,5 +1,6 @@
 //! SandboxService.
 
+mod asked;
 mod create;
 mod page;
 
@@ -12,6 +13,7 @@ use sandgate_rpc::{Caller, Fault, page_size};
 use sandgate_types::{ConversationId, Malformed, SandboxId, UserId};
 use tonic::{Request, Response};
 
+use self::asked::{apply, find, started};
 use self::create::create_request;
 use self::page::{cursor, list_of, position};
 use super::watch::{Watching, watching};
@@ -20,53 +22,13 @@ use crate::caller::Scope;
 use crate::create::CreateError;
 use crate::environment::Environment;
 use crate::error;
-use crate::life::{Asked, Life};
 use crate::lifecycle::Event;
-use crate::records::By;
 use crate::resume::ResumeRequest;
-use crate::sandbox::{Phase, Reason, Sandbox};
+use crate::sandbox::{Phase, Reason};
 use crate::store::{Cursor, Filter};
-use crate::wait::Wait;
 
 /// As records name it.
 const CREATE: &str = "sandgate.orchestrator.v1.SandboxService/CreateSandbox";
-
-/// The sandbox of a request, if it is the caller's; the rest of all is unknown to them.
-async fn find(life: &Life, scope: &Scope, id: &SandboxId) -> Result<Arc<Sandbox>, Fault> {
-    let found = life.get(id).await?;
-    found
-        .filter(|sandbox| scope.covers(&sandbox.facts))
-        .ok_or_else(|| error::unknown(id))
-}
-
-/// Applies an event in a task that the caller's leaving does not end.
-async fn apply(
-    life: &Arc<Life>,
-    scope: &Scope,
-    id: &SandboxId,
-    event: Event,
-) -> Result<Arc<Sandbox>, Fault> {
-    let (task, sandbox) = (Arc::clone(life), id.clone());
-    let asked = Asked::by(By::Principal(scope.principal.clone()));
-    let applied = life
-        .tracked(async move { task.apply_asked(&sandbox, event, &asked, |_| true).await })
-        .await;
-    applied
-        .and_then(|applied| applied)
-        .map_err(|error| error::of_apply(error, id))
-}
-
-/// Answers once a start is where `wait` says, or says why it cannot come.
-async fn started(life: &Life, id: &SandboxId, wait: Wait) -> Result<Arc<Sandbox>, Fault> {
-    let sandbox = life
-        .wait_until(id, |state| wait.is_over(state))
-        .await
-        .map_err(|error| error::of_apply(error, id))?;
-    match error::not_started(&sandbox) {
-        Some(fault) if wait != Wait::None => Err(fault),
-        Some(_) | None => Ok(sandbox),
-    }
-}
 
 #[tonic::async_trait]
 impl SandboxService for Services {
