@@ -5,7 +5,9 @@ use sandgate_api::orchestrator::v1::sandbox_service_client::SandboxServiceClient
 use sandgate_api::sandbox::v1::file_service_client::FileServiceClient;
 use sandgate_api::sandbox::v1::process_service_client::ProcessServiceClient;
 use sandgate_api::storage::v1::workspace_service_client::WorkspaceServiceClient;
+use sandgate_rpc::config::SecretFile;
 use sandgate_rpc::{Channel, ChannelOptions, Target};
+use secrecy::ExposeSecret as _;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
@@ -41,9 +43,8 @@ impl Client {
     /// A client of the mesh that published itself, with the key of its data directory.
     pub(crate) fn new(data: &DataDir, published: &Published) -> anyhow::Result<Self> {
         let path = data.api_key();
-        let key = std::fs::read_to_string(&path)
-            .with_context(|| format!("read the API key in {}", path.display()))?;
-        let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", key.trim())
+        let key = SecretFile::from(path.clone()).read("the API key")?;
+        let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", key.expose_secret())
             .parse()
             .with_context(|| format!("the API key in {} is not one", path.display()))?;
         bearer.set_sensitive(true);

@@ -5,13 +5,18 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use sandgate_api::orchestrator::v1 as orchestrator;
 use sandgate_api::storage::v1 as storage;
-use tonic::Status;
+use tonic::{Response, Status};
 
 use crate::args::{ConversationArgs, FilesArgs};
 use crate::client::Client;
 use crate::failure::explain;
 use crate::follow::pass_on;
 use crate::report::{line, print, short};
+
+/// The answer of a call, or what a person should know of its refusal.
+async fn asked<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> anyhow::Result<T> {
+    Ok(call.await.map_err(|status| told(&status))?.into_inner())
+}
 
 fn told(status: &Status) -> anyhow::Error {
     anyhow::anyhow!(explain(status))
@@ -29,12 +34,7 @@ pub(crate) async fn ls(client: &Client) -> anyhow::Result<ExitCode> {
             page_token,
             ..Default::default()
         };
-        let page = client
-            .sandboxes()
-            .list_sandboxes(request)
-            .await
-            .map_err(|status| told(&status))?
-            .into_inner();
+        let page = asked(client.sandboxes().list_sandboxes(request)).await?;
         for sandbox in page.sandboxes {
             let phase = sandbox
                 .phase()
@@ -62,12 +62,7 @@ async fn find(client: &Client, conversation: &str) -> anyhow::Result<orchestrato
         conversation: conversation.to_owned(),
         ..Default::default()
     };
-    let page = client
-        .sandboxes()
-        .list_sandboxes(request)
-        .await
-        .map_err(|status| told(&status))?
-        .into_inner();
+    let page = asked(client.sandboxes().list_sandboxes(request)).await?;
     page.sandboxes.into_iter().next().with_context(|| {
         format!("conversation {conversation} has no sandbox; `sandgate ls` lists those that do")
     })
@@ -77,12 +72,7 @@ async fn find(client: &Client, conversation: &str) -> anyhow::Result<orchestrato
 pub(crate) async fn suspend(client: &Client, args: &ConversationArgs) -> anyhow::Result<ExitCode> {
     let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
     let request = orchestrator::SuspendSandboxRequest { sandbox_id };
-    let answer = client
-        .sandboxes()
-        .suspend_sandbox(request)
-        .await
-        .map_err(|status| told(&status))?
-        .into_inner();
+    let answer = asked(client.sandboxes().suspend_sandbox(request)).await?;
     let version = answer
         .sandbox
         .map(|sandbox| sandbox.workspace_version)
@@ -98,12 +88,7 @@ pub(crate) async fn suspend(client: &Client, args: &ConversationArgs) -> anyhow:
 pub(crate) async fn rm(client: &Client, args: &ConversationArgs) -> anyhow::Result<ExitCode> {
     let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
     let request = orchestrator::DeleteSandboxRequest { sandbox_id };
-    let answer = client
-        .sandboxes()
-        .delete_sandbox(request)
-        .await
-        .map_err(|status| told(&status))?
-        .into_inner();
+    let answer = asked(client.sandboxes().delete_sandbox(request)).await?;
     let sandbox = answer.sandbox.unwrap_or_default();
     line(&format!(
         "sandgate: deleted; its files are still there as version {}",
@@ -133,12 +118,7 @@ pub(crate) async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<E
             path,
             ..Default::default()
         };
-        let answer = client
-            .workspaces()
-            .read_file(request)
-            .await
-            .map_err(|status| told(&status))?;
-        let mut pieces = answer.into_inner();
+        let mut pieces = asked(client.workspaces().read_file(request)).await?;
         while let Some(piece) = pieces.message().await.map_err(|status| told(&status))? {
             pass_on(std::io::stdout().lock(), &piece.data).map_err(|status| told(&status))?;
         }
@@ -151,12 +131,7 @@ pub(crate) async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<E
             page_token,
             ..Default::default()
         };
-        let page = client
-            .workspaces()
-            .list_files(request)
-            .await
-            .map_err(|status| told(&status))?
-            .into_inner();
+        let page = asked(client.workspaces().list_files(request)).await?;
         for entry in page.entries {
             let path = String::from_utf8_lossy(&entry.path)
                 .escape_debug()

@@ -70,7 +70,9 @@ impl Mesh {
                     args.listen
                 )
             })?;
-            let bound = gate::Bound::tcp(wanted, None).await?;
+            let bound = gate::Bound::tcp(wanted, None).await.context(
+                "choose another address with --listen; port 0 is any that is free",
+            )?;
             address = bound.local_addr();
             client.push(bound);
         }
@@ -79,10 +81,15 @@ impl Mesh {
             args.database_url.as_deref(),
             args.database_owner_url.as_deref(),
         )?;
-        init(data, lock, &databases, None).await?;
-        let mut orchestrator_config = orchestrator::Config::new(databases.orchestrator);
+        let mut orchestrator_config = orchestrator::Config::new(databases.orchestrator.clone());
         if let Some(file) = &args.templates {
-            orchestrator_config.templates = orchestrator::Templates::load(file)?;
+            orchestrator_config.templates = orchestrator::Templates::load(file)
+                .with_context(|| format!("read the templates in {}", file.display()))?;
+        }
+        init(data, lock, &databases, None).await?;
+        // Whoever can read it is a client with all rights; one that was taken elsewhere is nobody's to read here.
+        if data.api_key().exists() {
+            SecretFile::from(data.api_key()).read("the API key")?;
         }
         let binary = std::env::current_exe().context("find our own binary")?;
         let sandboxd = vec![binary.into_os_string(), "sandboxd".into()];

@@ -1,5 +1,7 @@
 //! Who may use a data directory, and when.
 
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+
 use super::*;
 
 fn open(folder: &Path) -> anyhow::Result<DataDir> {
