@@ -7,8 +7,8 @@ use prost::Message as _;
 use sandgate_api::storage::v1 as pb;
 use sandgate_workspace::manifest::{Builder, Cursor, PAGE_MAX_BYTES, Root, Step, decode_pieces};
 use sandgate_workspace::{
-    BlobName, DEPTH_MAX, Entry, NAME_MAX_BYTES, NameKeys, Node, PATH_MAX_BYTES, PiecePage,
-    TreePath, blob,
+    BlobName, DEPTH_MAX, Entry, NAME_MAX_BYTES, NameKeys, Node, PATH_MAX_BYTES, Piece, PiecePage,
+    Stored, TreePath, blob,
 };
 
 /// A path is refused, or has only plain components.
@@ -27,6 +27,12 @@ pub(crate) fn path(bytes: &[u8]) {
 /// A blob is refused, or its content is within its bound and makes a blob again.
 pub(crate) fn blob(bytes: &[u8]) {
     if let Ok(content) = blob::decode(bytes) {
+        let claimed = bytes[12..16].try_into().expect("four bytes");
+        assert_eq!(
+            usize::try_from(u32::from_le_bytes(claimed)),
+            Ok(content.len())
+        );
+        assert!(content.len() <= blob::CONTENT_MAX_BYTES);
         let again = blob::encode(&content).expect("within the bound");
         assert_eq!(blob::decode(&again).expect("our own"), content);
     }
@@ -42,6 +48,9 @@ pub(crate) fn entry(bytes: &[u8]) {
 /// As [`entry`], behind the decoder.
 pub(crate) fn wire_entry(wire: pb::Entry) {
     if let Ok(entry) = Entry::from_wire(wire) {
+        if let Node::File { size, content } = &entry.node {
+            assert_eq!(content.iter().map(Piece::length).sum::<u64>(), *size);
+        }
         let again = Entry::from_wire(entry.to_wire()).expect("our own");
         assert_eq!(again, entry);
     }
@@ -92,13 +101,10 @@ pub(crate) fn pages_of(pages: &[&[u8]], root: &Root) {
     }
 }
 
-fn covers(content: &sandgate_workspace::Stored, size: u64) -> bool {
+fn covers(content: &Stored, size: u64) -> bool {
     let lengths: Vec<u64> = match content {
-        sandgate_workspace::Stored::Inline(pieces) => pieces
-            .iter()
-            .map(sandgate_workspace::Piece::length)
-            .collect(),
-        sandgate_workspace::Stored::Paged(pages) => pages.iter().map(|page| page.length).collect(),
+        Stored::Inline(pieces) => pieces.iter().map(Piece::length).collect(),
+        Stored::Paged(pages) => pages.iter().map(|page| page.length).collect(),
     };
     lengths.iter().sum::<u64>() == size
 }
@@ -111,7 +117,7 @@ pub(crate) fn pieces(bytes: &[u8]) {
     let name = BlobName::parse("name", &[1; 32]).expect("32 bytes");
     let length = u64::from_le_bytes(claimed.try_into().expect("8 bytes"));
     if let Ok(pieces) = decode_pieces(&PiecePage { name, length }, bytes) {
-        let covered: u64 = pieces.iter().map(sandgate_workspace::Piece::length).sum();
+        let covered: u64 = pieces.iter().map(Piece::length).sum();
         assert_eq!(covered, length);
     }
 }
