@@ -234,6 +234,7 @@ fn a_process_has_three_descriptors_and_an_environment_of_ours() {
             "PATH",
             "PWD",
             "SANDGATE_URL",
+            "TRACEPARENT",
             "USER"
         ]
     );
@@ -271,7 +272,62 @@ for child in children:
 }
 
 #[test]
-fn memory_ends_at_its_bound_and_the_mesh_goes_on() {
+fn a_fork_bomb_that_goes_on_keeps_no_file_from_being_stored_and_ends_with_its_sandbox() {
+    let home = Home::new();
+    let _up = home.up(&[]);
+    // Whoever gets a process number keeps it, and one takes each that becomes free, this command's own included.
+    let bomb = "
+import os, signal, sys
+open('kept', 'w').write('kept')
+ready, full = os.pipe()
+if os.fork() == 0:
+    while True:
+        try:
+            if os.fork() == 0:
+                signal.pause()
+        except OSError:
+            os.write(full, b'x')
+            os.set_blocking(full, False)
+            break
+    while True:
+        try:
+            if os.fork() == 0:
+                signal.pause()
+        except OSError:
+            pass
+os.read(ready, 1)
+print('full')
+";
+    let word = format!("bomb-{}", std::process::id());
+    let set_off = home.run("probe", &[PYTHON, "-c", bomb, &word]);
+    let said = String::from_utf8_lossy(&set_off.stderr).into_owned();
+    assert_eq!(stdout(&set_off), "full", "{said}");
+    assert!(said.contains("files stored as version"), "{said}");
+    // It goes on: its processes are there, and there is no room for another.
+    assert!(processes_called(&word) > 100);
+    assert!(!home.run("probe", &["/bin/true"]).status.success());
+    let stored = home.sandgate(["files", "probe", "kept"]).output();
+    assert_eq!(stdout(&stored.expect("start sandgate")), "kept");
+    let removed = home.sandgate(["rm", "probe"]).output();
+    let removed = removed.expect("start sandgate");
+    let said = String::from_utf8_lossy(&removed.stderr).into_owned();
+    assert!(removed.status.success(), "{said}");
+    assert_eq!(processes_called(&word), 0);
+}
+
+/// The processes of the machine that have this word as an argument.
+fn processes_called(word: &str) -> usize {
+    let all = std::fs::read_dir("/proc").expect("list processes");
+    let lines = all.filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
+    let called = format!("\0{word}\0");
+    // Who asked for it names it too, behind the program that is run inside.
+    lines
+        .filter(|line| line.starts_with(PYTHON.as_bytes()) && line.ends_with(called.as_bytes()))
+        .count()
+}
+
+#[test]
+fn memory_ends_at_its_bound_which_is_said_and_the_mesh_goes_on() {
     let home = Home::new();
     let eat = "
 import sys
@@ -283,6 +339,13 @@ print('unbounded')
     let output = home.run("probe", &[PYTHON, "-c", eat]);
     assert!(!stdout(&output).contains("unbounded"));
     assert_ne!(output.status.code(), Some(0));
+    let of_memory = "killed, since it used more memory than the template allows";
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(of_memory), "{said}");
+    // The control: the same signal, from somebody else.
+    let output = home.run("probe", &[SHELL, "-c", "kill -KILL $$"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("ended by signal 9"), "{said}");
     assert_eq!(inside(&home, &["/bin/echo", "on"]), "on");
 }
 

@@ -68,7 +68,8 @@ pub struct Claimed {
 /// A resource that is bounded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
-    /// `processes`, `memory`, `disk` or `descriptors`.
+    /// `processes`, `memory`, `descriptors`, `output`, or a place that can be written: `disk` (the workspace),
+    /// `home`, `tmp`, `shm`.
     pub resource: &'static str,
     /// The most, in bytes or as a count.
     pub limit: i64,

@@ -7,6 +7,7 @@
 
 mod config;
 mod instance;
+mod kills;
 mod launcher;
 mod memory;
 mod pool;
@@ -194,6 +195,8 @@ impl Backend for LocalBackend {
     }
 
     async fn list(&self) -> Result<Vec<InstanceState>, BackendError> {
+        // What an earlier mesh left was perhaps still ending when this one started.
+        self.launcher.memory.sweep();
         Ok(self.registry.list())
     }
 

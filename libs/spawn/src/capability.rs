@@ -7,11 +7,23 @@ use rustix::thread::{
     set_capabilities_secure_bits, set_no_new_privs,
 };
 
+use crate::control::Control;
+
 /// Capabilities are numbered from 0; the kernel says EINVAL behind its last.
 const NUMBERS_MAX: u32 = 63;
 
 /// Gives up everything. The order matters: the bounding set can be emptied only while we may.
 pub(crate) fn drop_all() -> io::Result<()> {
+    if Control::NoCapabilities.applies() {
+        drop_capabilities()?;
+    }
+    if Control::NoNewPrivileges.applies() {
+        set_no_new_privs(true)?;
+    }
+    Ok(())
+}
+
+fn drop_capabilities() -> io::Result<()> {
     let locked = CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED
         | CapabilitiesSecureBits::NO_SETUID_FIXUP
@@ -32,7 +44,6 @@ pub(crate) fn drop_all() -> io::Result<()> {
         inheritable: CapabilitySet::empty(),
     };
     set_capabilities(None, none)?;
-    set_no_new_privs(true)?;
     Ok(())
 }
 
@@ -57,6 +68,9 @@ fn drop_from_bounding_set(number: u32) -> io::Result<bool> {
 
 /// Leaves the session keyring of whoever started us for an empty one.
 pub(crate) fn fresh_keyring() -> io::Result<()> {
+    if !Control::OwnKeyring.applies() {
+        return Ok(());
+    }
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
     let name: *const libc::c_char = std::ptr::null();
     #[expect(unsafe_code, reason = "no safe binding of keyctl")]

@@ -12,6 +12,8 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
+use crate::control::Control;
+
 macro_rules! calls {
     ($($name:ident)*) => { &[$(libc::$name),*] };
 }
@@ -28,8 +30,8 @@ const COMMON: &[libc::c_long] = calls![
     SYS_geteuid SYS_getgid SYS_getgroups SYS_getitimer SYS_getpeername SYS_getpgid SYS_getpid SYS_getppid
     SYS_getpriority SYS_getrandom SYS_getresgid SYS_getresuid SYS_getrlimit SYS_get_robust_list SYS_getrusage
     SYS_getsid SYS_getsockname SYS_getsockopt SYS_gettid SYS_gettimeofday SYS_getuid SYS_getxattr
-    SYS_inotify_add_watch SYS_inotify_init1 SYS_inotify_rm_watch SYS_io_cancel SYS_io_destroy SYS_io_getevents
-    SYS_ioprio_get SYS_ioprio_set SYS_io_setup SYS_io_submit SYS_kill SYS_landlock_add_rule
+    SYS_inotify_add_watch SYS_inotify_init1 SYS_inotify_rm_watch
+    SYS_ioprio_get SYS_ioprio_set SYS_kill SYS_landlock_add_rule
     SYS_landlock_create_ruleset SYS_landlock_restrict_self SYS_lgetxattr SYS_linkat SYS_listen SYS_listxattr
     SYS_llistxattr SYS_lremovexattr SYS_lseek SYS_lsetxattr SYS_madvise SYS_membarrier SYS_memfd_create SYS_mincore
     SYS_mkdirat SYS_mlock SYS_mlock2 SYS_mlockall SYS_mmap SYS_mprotect SYS_mremap SYS_msync SYS_munlock
@@ -66,7 +68,18 @@ const OLDER: &[libc::c_long] = &[];
 
 /// What holds memory that no process shows as its own, so that a supervisor could not count it.
 #[rustfmt::skip]
-const UNCOUNTED: &[libc::c_long] = calls![SYS_memfd_create SYS_shmat SYS_shmctl SYS_shmdt SYS_shmget];
+const UNCOUNTED: &[libc::c_long] = calls![
+    SYS_memfd_create SYS_semctl SYS_semget SYS_semop SYS_semtimedop SYS_shmat SYS_shmctl SYS_shmdt SYS_shmget
+];
+
+/// What is kept from a sandbox, by what it would be used for; all of it by not being on the lists above.
+#[rustfmt::skip]
+const GROUPS: [(Control, &[libc::c_long]); 4] = [
+    (Control::FilterSockets, calls![SYS_socket]),
+    (Control::FilterKeyrings, calls![SYS_keyctl SYS_add_key SYS_request_key]),
+    (Control::FilterNamespaces, calls![SYS_unshare SYS_setns SYS_clone]),
+    (Control::FilterMounts, calls![SYS_mount SYS_umount2 SYS_open_tree SYS_move_mount SYS_pivot_root SYS_chroot]),
+];
 
 /// Every flag of `clone` that makes a namespace.
 const NAMESPACES: u64 = 0x7e02_0080;
@@ -108,6 +121,9 @@ impl Filter {
 
     /// Applies it to this thread and everything that it starts, for good.
     pub(crate) fn apply(&self) -> io::Result<()> {
+        if !Control::Filter.applies() {
+            return Ok(());
+        }
         apply_filter(&self.1).map_err(failed)?;
         apply_filter(&self.0).map_err(failed)
     }
@@ -170,6 +186,11 @@ fn rules(counted: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::
         )?])?);
     }
     rules.insert(libc::SYS_personality, personalities);
+    for (control, calls) in GROUPS {
+        if !control.applies() {
+            rules.extend(calls.iter().map(|number| (*number, Vec::new())));
+        }
+    }
     Ok(rules)
 }
 

@@ -12,6 +12,8 @@ use std::process::{Child, Command, Stdio};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
+use crate::control::{self, Control};
+
 /// The first number that a daemon's descriptors get.
 pub const FIRST_DESCRIPTOR: RawFd = 3;
 /// Descriptors wait from this number on before they get theirs; at most four of them.
@@ -76,9 +78,12 @@ impl Helper {
         }
         command
             .args(words)
-            .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null());
+        if Control::EmptyEnvironment.applies() {
+            command.env_clear();
+        }
+        control::pass_on(&mut command);
         command.stderr(if pipe_errors {
             Stdio::piped()
         } else {

@@ -9,6 +9,7 @@
 //! on a uid only after the namespaces, leave `/dev` and `/` unbounded, and keep a process between us and the
 //! sandbox's first.
 
+pub mod control;
 pub mod helper;
 pub mod inherited;
 pub mod memory;

@@ -4,6 +4,7 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+use crate::control::Control;
 use crate::sandbox::Spec;
 
 /// Locked memory: enough for programs that lock a page or two of secrets.
@@ -12,13 +13,17 @@ const LOCKED_BYTES: u64 = 64 * 1024;
 /// Sets them, soft and hard.
 pub(crate) fn apply(spec: &Spec) -> io::Result<()> {
     let mut limits = vec![
-        (Resource::Nproc, spec.processes),
-        (Resource::Nofile, spec.descriptors),
         (Resource::Core, 0),
         (Resource::Memlock, LOCKED_BYTES),
         (Resource::Msgqueue, 0),
         (Resource::Rtprio, 0),
     ];
+    if Control::BoundedProcesses.applies() {
+        limits.push((Resource::Nproc, spec.processes));
+    }
+    if Control::BoundedDescriptors.applies() {
+        limits.push((Resource::Nofile, spec.descriptors));
+    }
     if let Some(bytes) = spec.address_space {
         limits.push((Resource::As, bytes));
     }

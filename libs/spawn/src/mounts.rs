@@ -15,7 +15,8 @@ use rustix::mount::{
 };
 use rustix::process::{chdir, pivot_root};
 
-use crate::sandbox::{SpawnError, Spec};
+use crate::control::Control;
+use crate::sandbox::{SpawnError, Spec, inside};
 
 /// Where the new tree is built; any directory that every Linux has, ours hides it in our namespace only.
 const BASE: &str = "/tmp";
@@ -82,9 +83,11 @@ pub(crate) fn enter(spec: &Spec) -> Result<(), SpawnError> {
     devices(spec).map_err(at("make /dev"))?;
     proc().map_err(at("mount /proc"))?;
     writable(spec).map_err(at("mount the writable places"))?;
-    unmount("/old", UnmountFlags::DETACH)
-        .map_err(|error| at("leave the old root")(error.into()))?;
-    fs::remove_dir("/old").map_err(at("remove the old root's place"))?;
+    if Control::OldRoot.applies() {
+        unmount("/old", UnmountFlags::DETACH)
+            .map_err(|error| at("leave the old root")(error.into()))?;
+        fs::remove_dir("/old").map_err(at("remove the old root's place"))?;
+    }
     read_only("/dev", MountFlags::NOSUID | MountFlags::NOEXEC).map_err(at("close /dev"))?;
     read_only("/", MountFlags::NOSUID | MountFlags::NODEV).map_err(at("close the root"))?;
     chdir("/workspace").map_err(|error| at("enter the workspace")(error.into()))
@@ -96,6 +99,9 @@ fn tmpfs(target: &Path, flags: MountFlags, options: &str) -> io::Result<()> {
 }
 
 fn read_only(target: &str, flags: MountFlags) -> io::Result<()> {
+    if !Control::ReadOnly.applies() {
+        return Ok(());
+    }
     Ok(mount_remount(
         target,
         flags | MountFlags::RDONLY | MountFlags::BIND,
@@ -197,7 +203,8 @@ fn devices(spec: &Spec) -> io::Result<()> {
         "/dev/pts",
         "devpts",
         flags,
-        c"newinstance,ptmxmode=0666,mode=620",
+        // The number of terminals of a machine is bounded too, and shared.
+        c"newinstance,ptmxmode=0666,mode=620,max=64",
     )?;
     bounded("/dev/shm", spec.shared_memory, 0o1777)
 }
@@ -205,7 +212,20 @@ fn devices(spec: &Spec) -> io::Result<()> {
 fn proc() -> io::Result<()> {
     fs::create_dir("/proc")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("proc", "/proc", "proc", flags, c"")?;
+    if Control::ProcessNamespace.applies() {
+        mount("proc", "/proc", "proc", flags, c"")?;
+    } else {
+        mount_bind_recursive("/old/proc", "/proc")?;
+    }
+    if Control::HiddenProc.applies() {
+        hide(flags)?;
+    }
+    mount_bind_recursive("/proc/sys", "/proc/sys")?;
+    read_only("/proc/sys", flags)
+}
+
+/// Hides all of `/proc` that is not to be seen.
+fn hide(flags: MountFlags) -> io::Result<()> {
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
         let (name, target) = (entry.file_name(), entry.path());
@@ -221,8 +241,7 @@ fn proc() -> io::Result<()> {
             mount_bind_recursive("/dev/null", &target)?;
         }
     }
-    mount_bind_recursive("/proc/sys", "/proc/sys")?;
-    read_only("/proc/sys", flags)
+    Ok(())
 }
 
 fn writable(spec: &Spec) -> io::Result<()> {
@@ -239,7 +258,13 @@ fn writable(spec: &Spec) -> io::Result<()> {
 fn bounded(path: &str, bytes: u64, mode: u32) -> io::Result<()> {
     fs::create_dir(path)?;
     let inodes = (bytes >> 20).max(1) * INODES_PER_MEGABYTE;
-    let options = format!("mode={mode:o},size={bytes},nr_inodes={inodes},uid=1000,gid=1000");
+    let agent = inside();
+    let size = if Control::BoundedPlaces.applies() {
+        format!("size={bytes},nr_inodes={inodes}")
+    } else {
+        "nr_inodes=0".to_owned()
+    };
+    let options = format!("mode={mode:o},{size},uid={agent},gid={agent}");
     tmpfs(
         Path::new(path),
         MountFlags::NOSUID | MountFlags::NODEV,
@@ -266,6 +291,9 @@ fn close(target: &Path) -> io::Result<()> {
     }
     const RDONLY_NOSUID_NODEV: u64 = 0x1 | 0x2 | 0x4;
     const RECURSIVE: libc::c_int = 0x8000;
+    if !Control::ReadOnly.applies() {
+        return Ok(());
+    }
     let path = std::ffi::CString::new(target.as_os_str().as_encoded_bytes())?;
     let attributes = Attributes {
         set: RDONLY_NOSUID_NODEV,

@@ -5,8 +5,13 @@ use std::os::fd::AsRawFd as _;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
+use crate::control::Control;
+
 /// Brings loopback up in the network namespace that we are in.
 pub(crate) fn loopback_up() -> io::Result<()> {
+    if !Control::NetworkNamespace.applies() {
+        return Ok(());
+    }
     let socket = socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,

@@ -10,6 +10,8 @@ use std::process;
 
 use rustix::process::Pid;
 
+use crate::control::Control;
+
 /// A process to start.
 #[derive(Debug)]
 pub struct Command {
@@ -59,7 +61,10 @@ impl Command {
         if let Some(name) = arguments.next() {
             command.arg0(name);
         }
-        command.args(arguments).env_clear().current_dir(cwd);
+        command.args(arguments).current_dir(cwd);
+        if Control::EmptyEnvironment.applies() {
+            command.env_clear();
+        }
         for entry in environment {
             if let Some((name, value)) = entry.split_once('=') {
                 command.env(OsString::from(name), OsString::from(value));
@@ -109,6 +114,9 @@ fn in_child(terminal: bool) -> io::Result<()> {
 
 /// Marks every descriptor behind the first three to be closed by exec: whatever some library forgot.
 pub(crate) fn close_the_rest() -> io::Result<()> {
+    if !Control::ClosedDescriptors.applies() {
+        return Ok(());
+    }
     #[expect(unsafe_code, reason = "no safe binding of close_range")]
     // SAFETY: marks descriptors, touches no memory. A later use of one in this process is unaffected.
     let done = unsafe {

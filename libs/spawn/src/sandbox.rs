@@ -25,14 +25,33 @@ use std::path::PathBuf;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, WaitIdStatus, getpid};
 
+use crate::control::{self, Control};
 use crate::filter::Filter;
 pub use crate::spec::Spec;
 use crate::{capability, limits, mounts, network, signals};
 
-/// The uid and gid inside.
-const INSIDE: u32 = 1000;
+/// The agent's uid and gid inside.
+const AGENT: u32 = 1000;
+/// The namespaces of a sandbox beside that of its mounts.
+const NAMESPACES: [(Control, libc::c_int); 6] = [
+    (Control::UserNamespace, libc::CLONE_NEWUSER),
+    (Control::ProcessNamespace, libc::CLONE_NEWPID),
+    (Control::NetworkNamespace, libc::CLONE_NEWNET),
+    (Control::IpcNamespace, libc::CLONE_NEWIPC),
+    (Control::NamesNamespace, libc::CLONE_NEWUTS),
+    (Control::GroupNamespace, libc::CLONE_NEWCGROUP),
+];
 /// The socket to the keeper, before and after.
 const SOCKET: libc::c_int = 3;
+
+/// The uid and gid inside.
+pub(crate) fn inside() -> u32 {
+    if Control::UidInside.applies() {
+        AGENT
+    } else {
+        0
+    }
+}
 
 /// Why a sandbox could not be made: a step, and what the kernel said.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +76,7 @@ pub fn become_first_process(spec: &Spec, argv: &[OsString]) -> Result<u8, SpawnE
             source: source.into(),
         }
     };
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .map_err(errno("hide from ptrace"))?;
+    hide_from_others().map_err(failed("hide from ptrace"))?;
     let filter =
         Filter::compile(spec.address_space.is_some()).map_err(failed("compile the filter"))?;
     let binary = open(
@@ -90,13 +108,10 @@ fn namespaces() -> Result<(), SpawnError> {
         rustix::process::geteuid().as_raw(),
         rustix::process::getegid().as_raw(),
     );
-    let flags = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNET
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP;
+    let flags = NAMESPACES
+        .iter()
+        .filter(|(control, _)| control.applies())
+        .fold(libc::CLONE_NEWNS, |flags, (_, flag)| flags | flag);
     #[expect(
         unsafe_code,
         reason = "no safe binding of unshare with a user namespace"
@@ -108,21 +123,41 @@ fn namespaces() -> Result<(), SpawnError> {
             "make namespaces (user namespaces must be allowed for this user)",
         )(io::Error::last_os_error()));
     }
+    if Control::UserNamespace.applies() {
+        map_ids(uid, gid)?;
+    }
+    if Control::NamesNamespace.applies() {
+        rustix::system::sethostname(b"sandbox")
+            .and_then(|()| rustix::system::setdomainname(b"(none)"))
+            .map_err(|error| failed("set the host's names")(error.into()))?;
+    }
+    Ok(())
+}
+
+/// Makes us [`inside`] in our new user namespace, who are `uid` and `gid` outside.
+fn map_ids(uid: u32, gid: u32) -> Result<(), SpawnError> {
+    let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
+    let inside = inside();
     // A kernel may have dropped the dumpable flag's owner with the credentials: these files stay ours.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
         .map_err(|error| failed("own our /proc")(error.into()))?;
     for (file, text) in [
         ("/proc/self/setgroups", "deny".to_owned()),
-        ("/proc/self/uid_map", format!("{INSIDE} {uid} 1")),
-        ("/proc/self/gid_map", format!("{INSIDE} {gid} 1")),
+        ("/proc/self/uid_map", format!("{inside} {uid} 1")),
+        ("/proc/self/gid_map", format!("{inside} {gid} 1")),
     ] {
         fs::write(file, text).map_err(failed("map our own uid"))?;
     }
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .map_err(|error| failed("hide from ptrace")(error.into()))?;
-    rustix::system::sethostname(b"sandbox")
-        .and_then(|()| rustix::system::setdomainname(b"(none)"))
-        .map_err(|error| failed("set the host's names")(error.into()))
+    hide_from_others().map_err(failed("hide from ptrace"))
+}
+
+/// Shows this process's memory and descriptors to nobody.
+fn hide_from_others() -> io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if Control::HiddenRunner.applies() {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
+    Ok(())
 }
 
 /// What the child does; returns only when something failed.
@@ -138,7 +173,7 @@ fn first_process(
         let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(|error| failed("die with our parent")(error.into()))?;
-        if !getpid().is_init() {
+        if !getpid().is_init() && Control::ProcessNamespace.applies() {
             return Err(failed("be the first process")(io::Error::other(
                 "another process is",
             )));
@@ -184,7 +219,10 @@ fn silence() -> io::Result<()> {
 fn execute(binary: BorrowedFd<'_>, words: &[CString]) -> io::Error {
     let mut argv: Vec<*const libc::c_char> = words.iter().map(|word| word.as_ptr()).collect();
     argv.push(std::ptr::null());
-    let environment: [*const libc::c_char; 1] = [std::ptr::null()];
+    let variables = control::environment();
+    let mut environment: Vec<*const libc::c_char> =
+        variables.iter().map(|variable| variable.as_ptr()).collect();
+    environment.push(std::ptr::null());
     #[expect(unsafe_code, reason = "no safe binding of execveat")]
     // SAFETY: both arrays end with null and their strings with NUL; all outlive the call, which either replaces
     // the process or changes nothing.

@@ -11,6 +11,7 @@ mod gate;
 mod grpc;
 mod identity;
 mod instance;
+mod kills;
 mod listener;
 mod pipe;
 mod process;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use sandgate_spawn::control::Control;
 use sandgate_spawn::inherited;
 use sandgate_spawn::sandbox::{Spec, become_first_process};
 use sandgate_telemetry::{LogFormat, Settings};
@@ -18,6 +19,8 @@ use crate::{keeper, runner};
 const FIRST: i32 = 3;
 /// The keeper's end of its connection to the runner.
 const SECOND: i32 = 4;
+/// Where the keeper reads how many processes were killed for memory.
+const THIRD: i32 = 5;
 /// Where the keeper sends its spans and metrics.
 const OTLP_ENDPOINT: &str = "--otlp-endpoint";
 /// The last of them may take this long; the backend waits longer for the end.
@@ -27,7 +30,7 @@ const USAGE: u8 = 64;
 const HELP: &str = "\
 usage: sandboxd keeper [--otlp-endpoint <url>] | runner | sandbox <limits> <runner's command line>
 
-Started by a sandbox backend, with sockets in descriptor 3 (and 4); of no use by hand.
+Started by a sandbox backend, with sockets in descriptor 3 (and 4, and a count in 5); of no use by hand.
   keeper   outside of the sandbox: identity, the link to the gate, the agent's local listener
   runner   the sandbox's first process: processes and files
   sandbox  makes the sandbox, starts the runner in it, and waits for its end
@@ -79,8 +82,11 @@ fn sandbox(words: &[OsString]) -> ExitCode {
 
 fn keep(otlp_endpoint: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
     // What holds tokens shows its memory to nobody, core dumps included.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if Control::HiddenKeeper.applies() {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
     let (control, runner) = (inherited::take(FIRST)?, inherited::take(SECOND)?);
+    let kills = inherited::take(THIRD).ok();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -92,7 +98,7 @@ fn keep(otlp_endpoint: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
             otlp: otlp_endpoint.map(str::to_owned),
         };
         let telemetry = sandgate_telemetry::init(&settings)?;
-        let served = keeper::serve(control, runner, Arc::new(SystemClock)).await;
+        let served = keeper::serve(control, runner, kills, Arc::new(SystemClock)).await;
         telemetry.flush(FLUSH_LIMIT).await;
         served.map_err(|error: keeper::KeeperError| error.into())
     })

@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Pid;
 use sandgate_session::control::{self, FromKeeper, ToKeeper};
 use sandgate_session::link::InstanceLink;
+use sandgate_spawn::control::Control;
 use sandgate_spawn::helper::Helper;
 use sandgate_types::InstanceId;
 use tokio::io::Interest;
@@ -17,6 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::config::Limits;
+use super::kills::Kills;
 use super::launcher::Launcher;
 use super::memory::{self, Group, Mechanism};
 use super::processes::{END_LIMIT, Place, Processes, end_child, pid_of};
@@ -35,7 +37,8 @@ pub(super) struct Instance {
     processes: Mutex<Option<Processes>>,
     gone: watch::Sender<bool>,
     sandbox: Pid,
-    memory: Option<u64>,
+    /// The bytes that a supervisor bounds it to, and whom it killed.
+    memory: Option<(u64, Kills)>,
 }
 
 impl Instance {
@@ -66,12 +69,22 @@ impl Instance {
         rustix::io::ioctl_fionbio(&ours, true).map_err(|error| error.to_string())?;
         let control = watched(ours).map_err(in_words)?;
         let (keeper_end, runner_end) = sandgate_session::packet::pair().map_err(in_words)?;
-        let supervised = launcher.memory == Mechanism::Supervisor;
+        let supervised =
+            launcher.memory == Mechanism::Supervisor && Control::BoundedMemory.applies();
         let mut place = Place::take(launcher, &id, limits)?;
         let mut argv = launcher.argv("sandbox");
         argv.extend(limits.spec(supervised).to_arguments());
         argv.extend(launcher.argv("runner"));
         let group = place.group.as_ref().map(Group::procs).transpose();
+        let (own_kills, kills) = match &place.group {
+            Some(group) => (None, group.kills()),
+            None => {
+                let own = Kills::new().map_err(in_words)?;
+                let file = own.file();
+                (Some(own), file)
+            }
+        };
+        let kills = kills.map_err(in_words)?;
         let sandbox = Helper {
             argv,
             descriptors: vec![runner_end],
@@ -83,7 +96,7 @@ impl Instance {
         let pid = pid_of(&sandbox).ok_or("the kernel gave no number")?;
         let keeper = Helper {
             argv: launcher.keeper_argv(),
-            descriptors: vec![theirs, keeper_end],
+            descriptors: vec![theirs, keeper_end, kills.into()],
             uid: place.slot.keeper,
             group: None,
             pipe_errors: false,
@@ -108,7 +121,9 @@ impl Instance {
             processes: Mutex::new(Some(processes)),
             gone: watch::Sender::new(false),
             sandbox: pid,
-            memory: supervised.then_some(limits.memory.bytes()),
+            memory: own_kills
+                .filter(|_| supervised)
+                .map(|kills| (limits.memory.bytes(), kills)),
         })
     }
 
@@ -196,13 +211,13 @@ impl Instance {
     }
 
     async fn supervise(&self) {
-        let Some(bytes) = self.memory else {
+        let Some((bytes, kills)) = &self.memory else {
             return std::future::pending().await;
         };
         loop {
             tokio::time::sleep(memory::LOOK_EVERY).await;
             for first in memory::children(self.sandbox) {
-                memory::supervise(first, bytes);
+                memory::supervise(first, *bytes, kills);
             }
         }
     }

@@ -11,14 +11,17 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
+use sandgate_spawn::control::Control;
 use sandgate_spawn::helper::{Helper, Program};
 use tokio::sync::oneshot;
 
-use super::config::{Limits, LocalConfig, LocalTemplate};
+use super::config::{Limits, LocalConfig, LocalTemplate, SHARED_MEMORY};
 use super::memory::Mechanism;
 use super::{INSTANCES_MAX, StartError};
 use crate::Bound;
 
+/// What the keeper keeps of the output of all processes of a sandbox; a published limit.
+const OUTPUT_MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// Starts that may wait; each takes a few milliseconds.
 const QUEUE: usize = 64;
 
@@ -89,7 +92,7 @@ impl Launcher {
             thread: Some(thread),
             argv: config.sandboxd.clone(),
             otlp_endpoint: config.otlp_endpoint.clone(),
-            uids: is_root.then(|| Uids {
+            uids: (is_root && Control::OwnUid.applies()).then(|| Uids {
                 first: config.first_uid,
                 taken: Mutex::new(vec![false; INSTANCES_MAX]),
             }),
@@ -177,7 +180,7 @@ impl Launcher {
         Some(Slot {
             index,
             sandbox: Some(first),
-            keeper: Some(first.checked_add(1)?),
+            keeper: Some(first.checked_add(u32::from(Control::KeeperUid.applies()))?),
         })
     }
 
@@ -192,28 +195,25 @@ impl Launcher {
 
     /// What bounds a sandbox with these limits here.
     pub(super) fn bounds(&self, limits: &Limits) -> Vec<Bound> {
-        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let count = |resource, limit: u32, mechanism| Bound {
+            resource,
+            limit: limit.into(),
+            mechanism,
+        };
+        let bytes = |resource, limit: u64, mechanism| Bound {
+            resource,
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+            mechanism,
+        };
         vec![
-            Bound {
-                resource: "processes",
-                limit: limits.processes.into(),
-                mechanism: "rlimit-nproc",
-            },
-            Bound {
-                resource: "memory",
-                limit: bytes(self.memory.limit(limits)),
-                mechanism: self.memory.as_str(),
-            },
-            Bound {
-                resource: "disk",
-                limit: bytes(limits.disk.bytes()),
-                mechanism: "tmpfs-size",
-            },
-            Bound {
-                resource: "descriptors",
-                limit: limits.descriptors.into(),
-                mechanism: "rlimit-nofile",
-            },
+            count("processes", limits.processes, "rlimit-nproc"),
+            bytes("memory", self.memory.limit(limits), self.memory.as_str()),
+            bytes("disk", limits.disk.bytes(), "tmpfs-size"),
+            bytes("home", limits.home.bytes(), "tmpfs-size"),
+            bytes("tmp", limits.tmp.bytes(), "tmpfs-size"),
+            bytes("shm", SHARED_MEMORY, "tmpfs-size"),
+            count("descriptors", limits.descriptors, "rlimit-nofile"),
+            bytes("output", OUTPUT_MAX_BYTES, "keeper-ring"),
         ]
     }
 }

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use sandgate_spawn::control::Control;
 use sandgate_types::InstanceId;
 
 use super::config::Limits;
+use super::kills::Kills;
 
 const V1: &str = "/sys/fs/cgroup/memory";
 const V2: &str = "/sys/fs/cgroup";
@@ -74,10 +76,10 @@ impl Mechanism {
     /// The group of an instance, where there is one.
     pub(super) fn group(&self, id: &InstanceId, limits: &Limits) -> io::Result<Option<Group>> {
         match self {
-            Self::CgroupV1(_) | Self::CgroupV2(_) => {
+            Self::CgroupV1(_) | Self::CgroupV2(_) if Control::BoundedMemory.applies() => {
                 self.make(id.as_str(), self.limit(limits)).map(Some)
             }
-            Self::Supervisor => Ok(None),
+            Self::CgroupV1(_) | Self::CgroupV2(_) | Self::Supervisor => Ok(None),
         }
     }
 
@@ -107,7 +109,7 @@ impl Mechanism {
     }
 
     /// Removes the groups of meshes that are gone. One whose pid is another process's by now waits for its end.
-    fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         let (Self::CgroupV1(base) | Self::CgroupV2(base)) = self else {
             return;
         };
@@ -115,7 +117,7 @@ impl Mechanism {
             if left_behind(&folder.file_name(), |pid| {
                 Path::new("/proc").join(pid).exists()
             }) {
-                // One that is still ending is removed by the next start.
+                // One that is still ending is removed by the next sweep.
                 Group {
                     folder: folder.path(),
                 }
@@ -152,6 +154,12 @@ impl Group {
             .open(self.folder.join("cgroup.procs"))
     }
 
+    /// Where the kernel counts whom it killed.
+    pub(super) fn kills(&self) -> io::Result<File> {
+        File::open(self.folder.join("memory.events"))
+            .or_else(|_| File::open(self.folder.join("memory.oom_control")))
+    }
+
     /// Removes the group; `false` while a process is in it.
     pub(super) fn remove(&self) -> bool {
         match fs::remove_dir(&self.folder) {
@@ -162,7 +170,7 @@ impl Group {
 }
 
 /// Kills the largest process of a sandbox when all together use more than `bytes`.
-pub(super) fn supervise(first: Pid, bytes: u64) {
+pub(super) fn supervise(first: Pid, bytes: u64, kills: &Kills) {
     let all = descendants(first);
     // Cheap, and never less than the exact sum, in which shared pages count once.
     let resident = all.iter().filter_map(|pid| resident_bytes(*pid));
@@ -181,6 +189,7 @@ pub(super) fn supervise(first: Pid, bytes: u64) {
     if sum > bytes
         && let Some((_, pid)) = largest
     {
+        kills.add();
         // Who ended meanwhile needs no killing; a number is not reused within a look.
         if kill_process(pid, Signal::KILL).is_ok() {
             tracing::info!("a process was killed, since its sandbox used more memory than it may");

@@ -283,7 +283,7 @@ impl Processes {
     ) {
         // A runner that is gone took the process with it.
         let how = exit.await.unwrap_or(How::Signalled(KILL));
-        process.ended(how, false);
+        process.ended(how, self.runner.kills.explain(process.handle, how));
         self.activity.ended();
         if let Some(forgotten) = self.table.lock().end(&id) {
             forgotten.forget();

@@ -20,6 +20,7 @@ use sandgate_session::packet;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 
+use super::kills::Kills;
 use super::pipe::watched;
 use super::process::How;
 use crate::protocol::{
@@ -70,6 +71,8 @@ struct Waiting {
 pub(crate) struct Runner {
     socket: AsyncFd<OwnedFd>,
     waiting: Mutex<Waiting>,
+    /// Why processes ended.
+    pub(crate) kills: Kills,
     gone: watch::Sender<bool>,
 }
 
@@ -78,7 +81,7 @@ impl Runner {
     ///
     /// # Errors
     /// When the runner is not there or says something else first.
-    pub(crate) async fn greet(socket: OwnedFd) -> io::Result<(Arc<Self>, Greeting)> {
+    pub(crate) async fn greet(socket: OwnedFd, kills: Kills) -> io::Result<(Arc<Self>, Greeting)> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let socket = watched(socket)?;
         let first = socket
@@ -96,6 +99,7 @@ impl Runner {
         let runner = Self {
             socket,
             waiting: Mutex::default(),
+            kills,
             gone: watch::Sender::new(false),
         };
         Ok((
@@ -204,6 +208,7 @@ impl Runner {
             let id = waiting.last_id;
             waiting.answers.insert(id, answer);
             if let Some(exit) = exit {
+                self.kills.begin(id);
                 waiting.exits.insert(id, exit);
             }
             (id, std::mem::take(&mut waiting.abandoned))

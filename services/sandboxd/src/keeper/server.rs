@@ -24,6 +24,7 @@ use tokio::net::{TcpListener, UnixStream};
 use super::gate::Gate;
 use super::grpc::Services;
 use super::instance::Instance;
+use super::kills::Kills;
 use super::listener::Proxy;
 use super::pipe::watched;
 use super::runner::{Greeting, Runner};
@@ -53,20 +54,21 @@ pub(crate) enum KeeperError {
     Serve(#[from] ServeError),
 }
 
-/// Serves one instance until the backend or the runner is gone.
+/// Serves one instance until the backend or the runner is gone. `kills` counts who was killed for memory.
 ///
 /// # Errors
 /// Why it never served, which the backend was told.
 pub(crate) async fn serve(
     control: OwnedFd,
     runner: OwnedFd,
+    kills: Option<OwnedFd>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), KeeperError> {
     let control = Control::new(control).map_err(KeeperError::Control)?;
     let Some(id) = control.hello().await.map_err(KeeperError::Control)? else {
         return Ok(());
     };
-    match greet(runner).await {
+    match greet(runner, Kills::new(kills)).await {
         Ok((runner, listener)) => Keeper::new(id, runner, clock).run(listener, control).await,
         Err(error) => {
             control
@@ -80,8 +82,8 @@ pub(crate) async fn serve(
 }
 
 /// Waits for the runner, and refuses a sandbox that is not closed.
-async fn greet(runner: OwnedFd) -> Result<(Arc<Runner>, TcpListener), KeeperError> {
-    let greeting = tokio::time::timeout(GREETING, Runner::greet(runner)).await;
+async fn greet(runner: OwnedFd, kills: Kills) -> Result<(Arc<Runner>, TcpListener), KeeperError> {
+    let greeting = tokio::time::timeout(GREETING, Runner::greet(runner, kills)).await;
     let late = |_| KeeperError::Runner(io::ErrorKind::TimedOut.into());
     let (
         runner,

@@ -125,6 +125,7 @@ impl Sandbox {
         let keeper = tokio::spawn(keeper::serve(
             keeper_control,
             keeper_end,
+            None,
             Arc::clone(&clock),
         ));
         let answer = {

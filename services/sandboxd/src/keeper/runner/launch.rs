@@ -15,6 +15,9 @@ use crate::keeper::pipe::Pipe;
 use crate::keeper::process::{How, Started};
 use crate::protocol::{self, Launch, Launched, Nothing, Outcome, Request, Terminal, Why};
 
+/// SIGKILL, by its number, which is part of the kernel's interface.
+const KILL: i32 = 9;
+
 /// The size of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
@@ -70,6 +73,7 @@ impl Runner {
         };
         if started.is_err() {
             self.waiting.lock().exits.remove(&id);
+            self.kills.forget(id);
         }
         Ok((started?, exited))
     }
@@ -88,6 +92,9 @@ impl Runner {
         signal: i32,
         group: bool,
     ) -> Result<bool, RunnerError> {
+        if signal == KILL {
+            self.kills.forget(process);
+        }
         let request = Request::Signal(protocol::Signal {
             process,
             signal,
@@ -104,6 +111,7 @@ impl Runner {
     /// # Errors
     /// [`RunnerError`].
     pub(crate) async fn kill_all(&self) -> Result<(), RunnerError> {
+        self.kills.forget_all();
         self.ask_done(Request::KillAll(Nothing {})).await
     }
 
