@@ -16,8 +16,11 @@ use crate::stage::{Kind, Stages};
 use crate::tools::Tools;
 use crate::workspace::Workspace;
 
-/// The feature that compiles named crash points in. Binaries that have it live in a folder of their own.
-const CRASH_POINTS: &str = "crash-points";
+/// The features that compile in named crash points, and controls of a sandbox that can be left out. Binaries that
+/// have them live in a folder of their own.
+const FOR_TESTS: [&str; 2] = ["crash-points", "missing-controls"];
+/// That folder.
+const BREAKING: &str = "crash-points";
 
 /// What the stories are told by their environment; `tests/src/config.rs` reads it.
 struct Prepared {
@@ -76,7 +79,8 @@ pub(crate) fn run(machine: &Machine, arguments: &[String]) -> anyhow::Result<()>
         println!("only the named tests ran, and only as this user");
     } else if machine.is_root {
         stages.run("tests as an ordinary user", Kind::Tests, |left| {
-            ordinary::run(machine, &workspace, &prepared.binaries, left)
+            let breaking = prepared.crashing_binaries.as_deref();
+            ordinary::run(machine, &workspace, &prepared.binaries, breaking, left)
         })?;
     } else {
         stages.skip("tests as root", "this is not root");
@@ -101,9 +105,11 @@ fn build_crashing(
     workspace: &Workspace,
     left: Duration,
 ) -> anyhow::Result<Option<PathBuf>> {
-    let features = workspace.with_feature(CRASH_POINTS);
+    let features = FOR_TESTS
+        .map(|feature| workspace.with_feature(feature))
+        .concat();
     if features.is_empty() {
-        println!("no package has the feature {CRASH_POINTS}");
+        println!("no package has a feature of {}", FOR_TESTS.join(", "));
         return Ok(None);
     }
     let mut cargo = command::cargo(&machine.repository);
@@ -119,7 +125,7 @@ fn build_crashing(
     ]);
     command::run(&mut cargo, left)?;
     let target = workspace.target()?;
-    let folder = target.join(CRASH_POINTS);
+    let folder = target.join(BREAKING);
     std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     for binary in workspace.targets(None, "bin") {
         copy(&target.join("debug").join(&binary), &folder.join(&binary))?;

@@ -24,6 +24,7 @@ pub(super) fn run(
     machine: &Machine,
     workspace: &Workspace,
     binaries: &Path,
+    breaking: Option<&Path>,
     left: Duration,
 ) -> anyhow::Result<()> {
     let (uid, gid) = machine::ordinary_user()?;
@@ -39,6 +40,12 @@ pub(super) fn run(
     for binary in workspace.targets(None, "bin") {
         copy(&binaries.join(&binary), &folder.path().join(&binary))?;
     }
+    let own_breaking = folder.path().join("breaking");
+    if let Some(breaking) = breaking {
+        std::fs::create_dir(&own_breaking).context("make a folder for binaries that break")?;
+        open(&own_breaking).context("let others read them")?;
+        copy(&breaking.join("sandgate"), &own_breaking.join("sandgate"))?;
+    }
     for test in FOR_BOTH {
         for package in workspace.packages_with_test(test) {
             let file = folder.path().join(format!("{package}-{test}"));
@@ -49,7 +56,8 @@ pub(super) fn run(
                 .gid(gid)
                 .env("HOME", &home)
                 .env("TMPDIR", &home)
-                .env("SANDGATE_BIN_DIR", folder.path());
+                .env("SANDGATE_BIN_DIR", folder.path())
+                .env("SANDGATE_CRASH_BIN_DIR", &own_breaking);
             command::run(&mut tests, left)
                 .with_context(|| format!("{package}: {test} as uid {uid}"))?;
         }

@@ -16,3 +16,15 @@ pub(crate) fn binaries() -> PathBuf {
     let folder = own.parent().and_then(std::path::Path::parent);
     folder.expect("cargo's folders").to_owned()
 }
+
+/// The folder of the binaries that leave out controls of a sandbox when they are told to.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is where the environment is read"
+)]
+pub(crate) fn incomplete_binaries() -> PathBuf {
+    let folder = std::env::var_os("SANDGATE_CRASH_BIN_DIR");
+    folder.map(PathBuf::from).expect(
+        "run these with `cargo xtask test`, which builds binaries that break on demand and sets SANDGATE_CRASH_BIN_DIR",
+    )
+}

@@ -1,5 +1,5 @@
 # Tries things, and prints what came of each: a name, a tab, an answer. The same text runs inside and outside.
-import ctypes, errno, os, resource, signal, socket, struct, sys
+import ctypes, errno, os, resource, select, signal, socket, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -74,7 +74,9 @@ def possessions():
     say("descriptors", " ".join(name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")))
     say("environment", " ".join(sorted(os.environ)))
     say("session", "own" if os.getsid(0) == os.getpid() else os.getsid(0))
-    say("processes", " ".join(sorted((p for p in os.listdir("/proc") if p.isdigit()), key=int)))
+    others = {int(name) for name in os.listdir("/proc") if name.isdigit()} - {1, os.getpid()}
+    say("other processes", " ".join(map(str, sorted(others))))
+    say("control group", " ".join(sorted({line.strip().split(":", 2)[2] for line in open("/proc/self/cgroup")})))
     say("proc", " ".join(sorted(name for name in os.listdir("/proc") if not name.isdigit() and shown(name))))
     say("names", " ".join(os.uname()[1:2]) + " " + open("/proc/sys/kernel/domainname").read().strip())
     mounts = [line.split() for line in open("/proc/self/mountinfo")]
@@ -96,6 +98,9 @@ def shown(name):
 
 def files(secret, *places):
     attempt("secret", lambda: open(secret).read())
+    # The same by way of any mount, whatever it is called.
+    mounts = [line.split()[4] for line in open("/proc/self/mountinfo")]
+    say("secret below a mount", " ".join(mount for mount in mounts if mount != "/" and can_read(mount + secret)))
     attempt("shadow", lambda: open("/etc/shadow").read(1) and "read")
     for place in places:
         attempt("write " + place, lambda: os.close(os.open(place + "/probe", os.O_CREAT | os.O_WRONLY)))
@@ -106,6 +111,13 @@ def files(secret, *places):
     attempt("device", lambda: os.mknod("/tmp/device", 0o020666, os.makedev(1, 3)))
 
 
+def can_read(path):
+    try:
+        return bool(open(path).read(1))
+    except OSError:
+        return False
+
+
 def calls():
     clone = {"NEWUSER": 0x10000000, "NEWNS": 0x20000, "NEWNET": 0x40000000}
     for name, flag in clone.items():
@@ -113,6 +125,7 @@ def calls():
     in_child("clone", lambda: call("clone NEWUSER", 56, clone["NEWUSER"] | signal.SIGCHLD, 0, 0, 0, 0))
     # Too short to be obeyed by a kernel that looks at it.
     call("clone3", 435, ctypes.create_string_buffer(88), 1)
+    in_child("nested mount", nested_mount)
     call("setns", 308, os.open("/proc/self/ns/uts", os.O_RDONLY), 0)
     call("mount", 165, b"none", b"/tmp", b"tmpfs", 0, None)
     call("remount", 165, b"none", b"/", None, 0x20 | 0x1000, None)
@@ -131,8 +144,13 @@ def calls():
     call("getpid", 39)
 
 
+def nested_mount():
+    if libc.syscall(ctypes.c_long(272), ctypes.c_long(0x10000000 | 0x20000)) < 0:
+        return say("nested mount", errno.errorcode[ctypes.get_errno()])
+    call("nested mount", 165, b"none", b"/tmp", b"tmpfs", 0, None)
+
+
 def first_process():
-    call("trace the runner", 101, 16, 1, 0, 0)
     for name in ("mem", "environ", "fd", "root", "cwd", "exe", "maps"):
         path = "/proc/1/" + name
         look = os.listdir if name in ("fd", "root") else os.readlink if name in ("cwd", "exe") else open
@@ -145,9 +163,101 @@ def first_process():
     child = os.fork()
     if child == 0:
         signal.pause()
-    call("trace our own", 101, 16, child, 0, 0)
+    call("trace our own", 101, 0x4206, child, 0, 0)
     attempt("look at our own fd", lambda: str(os.listdir(f"/proc/{child}/fd")) and "seen")
     os.kill(child, signal.SIGKILL)
+    # PTRACE_SEIZE, which stops nobody; last, since signals reach whoever is traced.
+    call("trace the runner", 101, 0x4206, 1, 0, 0)
+
+
+def keeper():
+    """Tries to reach whoever is called as a keeper is."""
+    found = set()
+    for name in os.listdir("/proc"):
+        try:
+            words = open(f"/proc/{name}/cmdline").read().split("\0") if name.isdigit() else []
+            # Not this probe, which is told the same word.
+            if words[-2:] == ["keeper", ""] and "-c" not in words:
+                found.add(int(name))
+        except OSError:
+            pass
+    say("keepers", "seen" if found else "unseen")
+    say("signal a keeper", "done" if any(signals(pid) for pid in found) else "no")
+    say("read a keeper", "done" if any(can_read(f"/proc/{pid}/maps") for pid in found) else "no")
+
+
+def signals(pid):
+    try:
+        os.kill(pid, 0)
+        return True
+    except OSError:
+        return False
+
+
+def keyring(name):
+    """Looks for a key in the session's keyring: KEYCTL_SEARCH."""
+    call("key", 250, 10, -3, b"user", name.encode(), 0)
+
+
+def make_objects(key):
+    """Makes what [objects] looks for; `remove_objects` is its end."""
+    say("made", "done" if min(libc.semget(int(key), 1, 0o1666), libc.shmget(int(key), 4096, 0o1666)) >= 0 else "no")
+
+
+def remove_objects(key):
+    libc.semctl(libc.semget(int(key), 0, 0), 0, 0)
+    libc.shmctl(libc.shmget(int(key), 0, 0), 0, None)
+    say("removed", "done")
+
+
+def objects(key):
+    """Looks for System V objects: semget and shmget."""
+    call("semaphores", 64, int(key), 0, 0)
+    call("shared segment", 29, int(key), 0, 0)
+
+
+def stay():
+    say("serving", "done")
+    signal.pause()
+
+
+def serve(port, path, name, key, word):
+    """Is somebody to be reached, in every way that sandboxes have, until it is killed."""
+    listening = [socket.create_server(("127.0.0.1", int(port)))]
+    for address in (path, "\0" + name):
+        listening.append(socket.socket(socket.AF_UNIX))
+        listening[-1].bind(address)
+        listening[-1].listen()
+    libc.syscall(64, int(key), 1, 0o1666)
+    libc.syscall(29, ctypes.c_long(int(key)), ctypes.c_long(4096), 0o1666)
+    open("/dev/shm/" + word, "w").write(word)
+    if os.fork() == 0:
+        os.execv("/bin/sleep", ["sleep", word])
+    say("serving", "done")
+    while True:
+        for ready in select.select(listening, [], [])[0]:
+            peer, _ = ready.accept()
+            peer.recv(16)
+            peer.send(b"reached")
+            peer.close()
+
+
+def neighbour(port, path, name, key, word):
+    """Tries to reach who serves."""
+    reach("tcp", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", int(port)))
+    reach("unix", socket.AF_UNIX, socket.SOCK_STREAM, path)
+    reach("abstract", socket.AF_UNIX, socket.SOCK_STREAM, "\0" + name)
+    attempt("shared memory", lambda: open("/dev/shm/" + word).read() == word and "reached")
+    objects(key)
+    pids = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and is_called(pid, f"sleep\0{word}\0")]
+    say("signal", "reached" if any(signals(pid) for pid in pids) else "unseen")
+
+
+def is_called(pid, line):
+    try:
+        return open(f"/proc/{pid}/cmdline").read() == line
+    except OSError:
+        return False
 
 
 def bomb(most):
@@ -181,7 +291,7 @@ def disk(*places):
         path = place + "/full"
         try:
             with open(path, "wb", buffering=0) as file:
-                while written < 1 << 30:
+                while written < 100 << 20:
                     written += file.write(block)
             say(place, "unbounded")
         except OSError as error:
@@ -192,7 +302,7 @@ def disk(*places):
         os.unlink(path)
         count = 0
         try:
-            while count < 1 << 20:
+            while count < 100_000:
                 os.mkdir(f"{place}/{count}")
                 count += 1
             say(place + " entries", "unbounded")

@@ -2,16 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use sandgate_spawn::control::Control;
 
 use crate::config;
 
 /// What the probes are written in: on every machine that runs these tests, inside as outside.
 pub(crate) const PYTHON: &str = "/usr/bin/python3";
 /// The probes.
-const PROBE: &str = include_str!("probe.py");
+pub(crate) const PROBE: &str = include_str!("probe.py");
+/// Becomes another program, with a key in its session's keyring and the machine's list of users as descriptor 9.
+const GIVE: &str = "
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+libc.syscall(250, 1, None)
+key = libc.syscall(248, b'user', sys.argv[1].encode(), b'x', 1, -3)
+assert key >= 0, 'a key was made'
+# The user of a process is somebody else later: the key is for whoever possesses it.
+os.dup2(os.open('/etc/passwd', os.O_RDONLY), 9)
+os.execvp(sys.argv[2], sys.argv[2:])
+";
 /// Small enough to be filled in no time.
 const TEMPLATES: &str = "\
 version: 1
@@ -26,16 +41,77 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A home for one mesh; gone with the value.
 pub(crate) struct World {
     folder: tempfile::TempDir,
+    /// What its sandboxes lack; nothing, but where that is what is tested.
+    without: Vec<Control>,
+}
+
+/// A mesh that runs; it is killed when this is dropped.
+pub(crate) struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.kill().is_ok() {
+            self.0.wait().expect("it was ours");
+        }
+    }
+}
+
+/// System V objects of the machine; removed with the value.
+pub(crate) struct Objects<'world> {
+    world: &'world World,
+    key: String,
+}
+
+impl<'world> Objects<'world> {
+    pub(crate) fn new(world: &'world World) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let key = (std::process::id() << 8) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let key = (key & 0x7fff_ffff).to_string();
+        assert_eq!(world.outside(&["make_objects", &key])["made"], "done");
+        Self { world, key }
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl Drop for Objects<'_> {
+    fn drop(&mut self) {
+        self.world.outside(&["remove_objects", &self.key]);
+    }
 }
 
 /// What a probe found, by name.
 pub(crate) type Findings = BTreeMap<String, String>;
 
 impl World {
+    /// The key that the session keyring of whoever starts a mesh has.
+    pub(crate) const KEY: &str = "sandgate-isolation";
+
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("templates.yaml"), TEMPLATES).expect("write the templates");
-        Self { folder }
+        Self {
+            folder,
+            without: Vec::new(),
+        }
+    }
+
+    /// One whose sandboxes lack some controls.
+    pub(crate) fn without(controls: &[Control]) -> Self {
+        Self {
+            without: controls.to_vec(),
+            ..Self::new()
+        }
+    }
+
+    /// A file that a sandbox must not read, and the folder that it is in.
+    pub(crate) fn secret(&self) -> (String, String) {
+        let file = self.path().join("secret");
+        fs::write(&file, "hostsecret").expect("write");
+        let name = |path: &Path| path.to_str().expect("a name").to_owned();
+        (name(&file), name(self.path()))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -44,23 +120,38 @@ impl World {
 
     /// `sandgate`, after the words of another program that starts it.
     pub(crate) fn sandgate(&self, before: &[&str], arguments: &[&str]) -> Command {
-        let binary = config::binaries().join("sandgate");
-        let mut command = match before.split_first() {
-            Some((program, words)) => {
-                let mut command = Command::new(program);
-                command.args(words).arg(binary);
-                command
-            }
-            None => Command::new(binary),
+        let folder = if self.without.is_empty() {
+            config::binaries()
+        } else {
+            config::incomplete_binaries()
         };
+        let mut command = self.rich(before);
+        let names: Vec<String> = self.without.iter().map(|it| format!("{it:?}")).collect();
         command
+            .arg(folder.join("sandgate"))
             .args(arguments)
+            .env("SANDGATE_WITHOUT", names.join(","));
+        command
+    }
+
+    /// What another program says that is started as the mesh is.
+    pub(crate) fn alike(&self, words: &[&str]) -> String {
+        let output = self.rich(&[]).args(words).output().expect("start it");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// The beginning of a command that has things which a sandbox must not get: a descriptor, a variable, a key.
+    fn rich(&self, before: &[&str]) -> Command {
+        let mut command = Command::new(PYTHON);
+        command
+            .args(["-c", GIVE, Self::KEY])
+            .args(before)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.path())
             .env("SANDGATE_DATA_DIR", self.path().join("data"))
             .env("SANDGATE_TEMPLATES", self.path().join("templates.yaml"))
-            // Whoever starts a mesh has things that a sandbox must not get.
             .env("CANARY_OF_THE_HOST", "canary")
             .stdin(Stdio::null());
         command
@@ -68,27 +159,52 @@ impl World {
 
     /// A command in a sandbox, to its end.
     pub(crate) fn run(&self, command: &[&str]) -> Output {
-        let mut arguments = vec!["run", "--conversation", "probe", "--"];
-        arguments.extend_from_slice(command);
-        self.sandgate(&[], &arguments)
-            .output()
-            .expect("start sandgate")
+        let mut command = self.command("probe", command);
+        command.output().expect("start sandgate")
     }
 
     /// A command in a sandbox, not waited for.
     pub(crate) fn begin(&self, command: &[&str]) -> Child {
-        let mut arguments = vec!["run", "--conversation", "probe", "--"];
-        arguments.extend_from_slice(command);
-        let mut sandgate = self.sandgate(&[], &arguments);
+        let mut sandgate = self.command("probe", command);
         sandgate.stdout(Stdio::null()).stderr(Stdio::null());
         sandgate.spawn().expect("start sandgate")
     }
 
-    /// What the probe finds inside.
-    pub(crate) fn inside(&self, words: &[&str]) -> Findings {
+    /// A command in the sandbox of a conversation.
+    pub(crate) fn command(&self, conversation: &str, command: &[&str]) -> Command {
+        let mut arguments = vec!["run", "--conversation", conversation, "--"];
+        arguments.extend_from_slice(command);
+        self.sandgate(&[], &arguments)
+    }
+
+    /// The probe in the sandbox of a conversation, once it has said something; it runs until this is dropped.
+    pub(crate) fn serving(&self, conversation: &str, words: &[&str]) -> Running {
         let mut command = vec![PYTHON, "-c", PROBE];
         command.extend_from_slice(words);
-        let output = self.run(&command);
+        let mut command = self.command(conversation, &command);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start sandgate");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("read");
+        assert_eq!(line, "serving\tdone\n");
+        Running(child)
+    }
+
+    /// What the probe finds inside.
+    pub(crate) fn inside(&self, words: &[&str]) -> Findings {
+        self.inside_of("probe", words)
+    }
+
+    /// What the probe finds in the sandbox of a conversation.
+    pub(crate) fn inside_of(&self, conversation: &str, words: &[&str]) -> Findings {
+        let mut command = vec![PYTHON, "-c", PROBE];
+        command.extend_from_slice(words);
+        let mut command = self.command(conversation, &command);
+        let output = command.output().expect("start sandgate");
         assert!(output.status.success(), "{}", text(&output.stderr));
         findings(&output)
     }
@@ -140,4 +256,9 @@ pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
         assert!(start.elapsed() < PATIENCE, "{what} did not happen in time");
         std::thread::yield_now();
     }
+}
+
+/// Whether these tests run as root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
