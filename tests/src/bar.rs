@@ -8,12 +8,12 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::backend::scores;
 
-/// A ratio, and the most that it may be.
+/// A ratio, and its bound: the most that it may be where less is better, the least where more is.
 #[derive(Debug)]
 pub struct Bar {
     /// What is measured.
     pub name: &'static str,
-    /// The most that the ratio may be.
+    /// The bound of the ratio.
     pub want: f64,
     /// What it is compared with.
     pub peer: &'static str,
@@ -27,7 +27,8 @@ impl Bar {
     /// # Errors
     /// When standard output is gone.
     pub fn print(&self, ours: Duration, peer: Duration) -> anyhow::Result<()> {
-        self.line(ours.as_secs_f64() * 1e3, peer.as_secs_f64() * 1e3, "ms")
+        let (ours, peer) = (ours.as_secs_f64() * 1e3, peer.as_secs_f64() * 1e3);
+        self.line(ours, peer, "ms", ours / peer <= self.want)
     }
 
     /// Prints the bar of two numbers of bytes.
@@ -35,16 +36,24 @@ impl Bar {
     /// # Errors
     /// When standard output is gone.
     pub fn print_numbers(&self, ours: f64, peer: f64) -> anyhow::Result<()> {
-        self.line(ours, peer, "bytes")
+        self.line(ours, peer, "bytes", ours / peer <= self.want)
     }
 
-    fn line(&self, ours: f64, peer: f64, unit: &str) -> anyhow::Result<()> {
+    /// Prints the bar of two rates, of which the ratio is at least what is wanted.
+    ///
+    /// # Errors
+    /// When standard output is gone.
+    pub fn print_rates(&self, ours: f64, peer: f64, unit: &str) -> anyhow::Result<()> {
+        self.line(ours, peer, unit, ours / peer >= self.want)
+    }
+
+    fn line(&self, ours: f64, peer: f64, unit: &str, ok: bool) -> anyhow::Result<()> {
         let ratio = ours / peer;
         let line = serde_json::json!({
             "bar": self.name,
             "ratio": (ratio * 1000.0).round() / 1000.0,
             "want": self.want,
-            "ok": ratio <= self.want,
+            "ok": ok,
             "unit": format!("{unit}: {ours:.3} / {peer:.3}"),
             "peer": self.peer,
             "runs": self.runs,

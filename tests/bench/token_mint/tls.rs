@@ -1,0 +1,83 @@
+//! The transport of both: mutual TLS 1.3 over TCP under the services' root, as the mesh has it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::version::TLS13;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tonic::transport::{Channel, Endpoint};
+
+/// Both servers show the token service's certificate.
+const SERVER: &str = "token";
+/// Who may mint.
+const CLIENT: &str = "orchestrator";
+
+/// One connection to a server, with the orchestrator's certificate.
+///
+/// # Errors
+/// When nobody serves there.
+pub(crate) async fn channel(address: &str, certificates: &Path) -> anyhow::Result<Channel> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots(certificates)?)
+        .with_client_auth_cert(chain(certificates, CLIENT)?, key(certificates, CLIENT)?)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let connector = TlsConnector::from(Arc::new(config));
+    let address = address.to_owned();
+    let origin = Endpoint::from_shared(format!("http://{address}"))?;
+    let connected = origin.connect_with_connector(tower::service_fn(move |_uri| {
+        let (connector, address) = (connector.clone(), address.clone());
+        async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let name = ServerName::try_from(SERVER).map_err(std::io::Error::other)?;
+            let stream = connector.connect(name.to_owned(), stream).await?;
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
+        }
+    }));
+    connected.await.context("connect")
+}
+
+/// What the peer accepts connections by.
+///
+/// # Errors
+/// When the certificates cannot be used.
+pub(crate) fn acceptor(certificates: &Path) -> anyhow::Result<TlsAcceptor> {
+    let provider = Arc::new(default_provider());
+    let clients = Arc::new(roots(certificates)?);
+    let clients =
+        WebPkiClientVerifier::builder_with_provider(clients, Arc::clone(&provider)).build()?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain(certificates, SERVER)?, key(certificates, SERVER)?)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn chain(certificates: &Path, name: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let file = certificates.join(format!("{name}.pem"));
+    Ok(CertificateDer::pem_file_iter(file)?.collect::<Result<_, _>>()?)
+}
+
+fn key(certificates: &Path, name: &str) -> anyhow::Result<PrivateKeyDer<'static>> {
+    Ok(PrivateKeyDer::from_pem_file(
+        certificates.join(format!("{name}.key")),
+    )?)
+}
+
+fn roots(certificates: &Path) -> anyhow::Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    for certificate in chain(certificates, "ca")? {
+        store.add(certificate)?;
+    }
+    Ok(store)
+}
