@@ -23,6 +23,7 @@
 //! are told at once: a setting that is accepted and ignored is a control that somebody believes in. Secrets
 //! are never settings; a setting names the [`SecretFile`] that holds one.
 
+mod command;
 mod env;
 mod layers;
 mod problem;

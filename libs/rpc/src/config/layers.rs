@@ -10,35 +10,17 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, ArgMatches, Command, Parser};
+use clap::{ArgMatches, Command, Parser};
 use sandgate_telemetry::LogFormat;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_yaml_ng::{Mapping, Value};
 
+use super::command::{COMMON, Common, LOG_FILTER, command, defaults, prefix};
 use super::{Env, Loaded, Problems, Stop, Telemetry, redact};
 
 /// A file of settings is a page or two; a larger one is another file.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
-/// Changes are worth a line each, requests are not.
-const LOG_FILTER: &str = "info";
-
-/// What [`super::load`] adds to every process.
-#[derive(Debug, clap::Args, Serialize, serde::Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct Common {
-    /// How logs look: text or json
-    #[arg(long, value_parser = ["text", "json"])]
-    log_format: Option<String>,
-    /// What is logged, such as info or warn,sandgate_token=debug
-    #[arg(long)]
-    log_filter: Option<String>,
-    /// A collector that takes OTLP over gRPC, such as http://127.0.0.1:4317
-    #[arg(long)]
-    otlp_endpoint: Option<String>,
-}
-
-const COMMON: [&str; 3] = ["log_format", "log_filter", "otlp_endpoint"];
 
 /// A process's commands, variables and layers.
 struct Loader {
@@ -83,13 +65,8 @@ where
         .map(|path| loader.file::<A>(&path))
         .unwrap_or_default();
 
-    let defaults = Common {
-        log_format: Some("text".into()),
-        log_filter: Some(LOG_FILTER.into()),
-        ..Common::default()
-    };
-    let mut merged = layer(&A::default());
-    for over in [layer(&defaults), file, variables, flags] {
+    let mut merged = defaults::<A>();
+    for over in [file, variables, flags] {
         merged.extend(over);
     }
     if !loader.problems.is_empty() {
@@ -128,40 +105,6 @@ fn telemetry(service: &'static str, common: Common) -> Telemetry {
         filter,
         otlp: common.otlp_endpoint,
     }
-}
-
-fn prefix(process: &str) -> String {
-    let name = process.strip_prefix("sandgate-").unwrap_or(process);
-    format!("SANDGATE_{}_", name.to_uppercase().replace('-', "_"))
-}
-
-fn command<A: Parser>(process: &'static str, prefix: &str) -> Command {
-    let config = clap::Arg::new("config")
-        .long("config")
-        .value_name("FILE")
-        .value_parser(clap::value_parser!(PathBuf))
-        .help("A YAML file of settings; the environment overrides it, flags override both");
-    let print = clap::Arg::new("print_config")
-        .long("print-config")
-        .action(ArgAction::SetTrue)
-        .help("Print the settings as they are in effect, without secrets, and exit");
-    let command = <Common as clap::Args>::augment_args(A::command())
-        .arg(config)
-        .arg(print);
-    command
-        .name(process)
-        .bin_name(process)
-        .no_binary_name(true)
-        .mut_args(|arg| {
-            let shared = COMMON.contains(&arg.get_id().as_str()) || arg.get_id() == "config";
-            if !shared {
-                return arg.hide_env_values(true);
-            }
-            // Leaked: four short names, once per process, since clap wants them static.
-            let variable: &'static str =
-                format!("{prefix}{}", arg.get_id().as_str().to_uppercase()).leak();
-            arg.env(variable).hide_env_values(true)
-        })
 }
 
 impl Loader {
@@ -340,7 +283,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// What is set in a value whose fields are options.
-fn layer(args: &impl Serialize) -> Mapping {
+pub(super) fn layer(args: &impl Serialize) -> Mapping {
     match serde_yaml_ng::to_value(args) {
         Ok(Value::Mapping(fields)) => fields
             .into_iter()

@@ -12,6 +12,7 @@ use super::*;
 
 #[derive(Debug, Parser, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[command(about = "What a sample is for")]
 struct Args {
     /// Where the rows are.
     #[arg(long, env = "SANDGATE_SAMPLE_DATABASE")]
@@ -241,6 +242,24 @@ fn help_names_flags_and_variables_but_no_values() {
         assert!(help.contains(name), "{name} in {help}");
     }
     assert!(!help.contains("canary"));
+}
+
+#[test]
+fn help_begins_with_what_the_process_is_and_says_what_holds_where_nothing_is_set() {
+    let help = answer(start(&["--help"], &[]));
+    assert!(help.starts_with("What a sample is for\n"), "{help}");
+    // However its lines are broken.
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for line in [
+        "How long a drain may take [default: 5s]",
+        "Whether reflection is on [default: false]",
+        "How logs look [default: text]",
+        "What is logged, such as info or warn,sandgate_token=debug [default: info]",
+    ] {
+        assert!(help.contains(line), "{line} in {help}");
+    }
+    // Nothing holds for it.
+    assert!(!help.contains("Where the rows are [default"), "{help}");
 }
 
 #[test]
