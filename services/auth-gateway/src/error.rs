@@ -1,10 +1,10 @@
 //! The one place that turns refusals into gRPC statuses and HTTP answers.
 
+mod http;
+
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
+use ::http::Response;
 use sandgate_rpc::{Fault, Reason};
 use sandgate_types::Malformed;
 use tonic::body::Body;
@@ -165,158 +165,17 @@ impl From<Status> for Refusal {
     }
 }
 
-/// The status line; finer than the gRPC code where HTTP has a finer one.
-fn http_status(refusal: &Refusal, code: Code) -> StatusCode {
-    match refusal {
-        Refusal::Denied(denial) => match denial.clause {
-            Clause::Route => return StatusCode::NOT_FOUND,
-            Clause::Methods | Clause::Protocol => return StatusCode::METHOD_NOT_ALLOWED,
-            Clause::RequestBytes => return StatusCode::PAYLOAD_TOO_LARGE,
-            Clause::GrpcOnHttp | Clause::HttpOnGrpc => return StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Clause::Upgrade => return StatusCode::NOT_IMPLEMENTED,
-            Clause::PathPrefix => return StatusCode::FORBIDDEN,
-            Clause::Path(_) | Clause::Query(_) | Clause::QueryUnlisted | Clause::HeaderTwice => {
-                return StatusCode::BAD_REQUEST;
-            }
-        },
-        Refusal::RequestTooLarge(_) => return StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::ResponseTooLarge(_) | Refusal::Upstream { .. } => return StatusCode::BAD_GATEWAY,
-        Refusal::MethodUnknown => return StatusCode::NOT_FOUND,
-        Refusal::NotGrpc => return StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Refusal::NotReady(_)
-        | Refusal::KeyMissing
-        | Refusal::KeyRefused
-        | Refusal::KeysBusy
-        | Refusal::Overloaded
-        | Refusal::TenantOverloaded
-        | Refusal::TenantRateLimited { .. }
-        | Refusal::TokenMissing
-        | Refusal::Token(_)
-        | Refusal::PolicyRevisionUnknown
-        | Refusal::InstanceNotLive
-        | Refusal::RoleMissing
-        | Refusal::SandboxUnnamed
-        | Refusal::SandboxUnknown
-        | Refusal::SandboxUnreachable
-        | Refusal::RateLimited { .. }
-        | Refusal::DeadlineExceeded
-        | Refusal::ServiceUnreachable
-        | Refusal::Unrecorded
-        | Refusal::Cut(_) => {}
-    }
-    match code {
-        Code::Ok => StatusCode::OK,
-        Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => StatusCode::CONFLICT,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-    }
-}
-
-/// The name of a code, as gRPC spells it.
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
 /// The answer to a request that is refused.
 pub(crate) fn answer(refusal: &Refusal, dialect: Dialect) -> Response<Body> {
     match dialect {
         Dialect::Grpc => Status::from(refusal).into_http(),
-        Dialect::Http => http_answer(refusal),
-    }
-}
-
-fn http_answer(refusal: &Refusal) -> Response<Body> {
-    let code = Fault::from(refusal).code();
-    let status = http_status(refusal, code);
-    let mut json = serde_json::json!({
-        "code": code_name(code),
-        "reason": refusal.reason(),
-        "message": refusal.message(),
-    });
-    if let Some(route) = refusal.route() {
-        json["route"] = route.as_str().into();
-    }
-    if let Refusal::Denied(denial) = refusal
-        && denial.route.is_some()
-        && !denial.clause.as_str().is_empty()
-    {
-        json["clause"] = denial.clause.as_str().into();
-    }
-    let mut response = Response::new(Body::new(Full::new(Bytes::from(format!("{json}\n")))));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    if let Some(wait) = wait_of(refusal) {
-        // Rounded up: a client that waits this long is not refused again.
-        let seconds = wait.as_millis().div_ceil(1_000).max(1);
-        if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
-            headers.insert(header::RETRY_AFTER, value);
-        }
-    }
-    response
-}
-
-fn wait_of(refusal: &Refusal) -> Option<Duration> {
-    match refusal {
-        Refusal::RateLimited { wait, .. } | Refusal::TenantRateLimited { wait } => Some(*wait),
-        Refusal::NotReady(_) | Refusal::Unrecorded => Some(FEED_WAIT),
-        Refusal::SandboxUnreachable
-        | Refusal::ServiceUnreachable
-        | Refusal::KeysBusy
-        | Refusal::Overloaded
-        | Refusal::TenantOverloaded => Some(PEER_WAIT),
-        Refusal::KeyMissing
-        | Refusal::KeyRefused
-        | Refusal::TokenMissing
-        | Refusal::Token(_)
-        | Refusal::PolicyRevisionUnknown
-        | Refusal::InstanceNotLive
-        | Refusal::MethodUnknown
-        | Refusal::NotGrpc
-        | Refusal::RoleMissing
-        | Refusal::SandboxUnnamed
-        | Refusal::SandboxUnknown
-        | Refusal::Denied(_)
-        | Refusal::RequestTooLarge(_)
-        | Refusal::ResponseTooLarge(_)
-        | Refusal::DeadlineExceeded
-        | Refusal::Upstream { .. }
-        | Refusal::Cut(_) => None,
+        Dialect::Http => http::answer(refusal),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ::http::{StatusCode, header};
     use sandgate_types::RouteName;
     use tonic_types::StatusExt as _;
 

@@ -29,8 +29,10 @@ mod limit;
 mod links;
 mod mesh;
 mod observe;
+mod open;
 mod path;
 mod policy;
+mod ports;
 mod process;
 mod records;
 mod refusal;
@@ -49,5 +51,6 @@ pub use config::{Args, Config};
 #[cfg(feature = "crash-points")]
 pub use crash::CRASH_POINTS;
 pub use facing::ClientFacingTls;
+pub use ports::Ports;
 pub use process::main;
-pub use server::{Ports, ServeError, serve};
+pub use server::{ServeError, serve};

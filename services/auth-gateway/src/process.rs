@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use crate::bound::Bound;
 use crate::config::{Args, Config, Sockets};
 use crate::facing::ClientFacingTls;
-use crate::server::{Ports, serve};
+use crate::ports::Ports;
+use crate::server::serve;
 
 /// The name of the process.
 const PROCESS: &str = "sandgate-auth-gateway";

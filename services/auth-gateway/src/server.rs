@@ -1,6 +1,5 @@
 //! The composition root: feeds, listeners, workers, and their end.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -15,14 +14,12 @@ use sandgate_api::sandbox::v1::attach_service_server::AttachServiceServer;
 use sandgate_api::sandbox::v1::file_service_server::FileServiceServer;
 use sandgate_audit::{Log, OpenError};
 use sandgate_rpc::{
-    Channel, ChannelOptions, Listen, Readiness, Role, Server, ServerOptions, Shutdown, Target,
+    Channel, ChannelOptions, Listen, Readiness, Server, ServerOptions, Shutdown, Target,
 };
 use sandgate_session::link::InstanceLink;
 use sandgate_telemetry::metric::Meters;
 use sandgate_types::{AuditEventId, Clock, LinkId, Malformed, Violations};
 use tokio::sync::mpsc;
-use tonic::service::Routes;
-use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::activity::Activity;
@@ -40,7 +37,9 @@ use crate::keys::ApiKeys;
 use crate::limit::Limiter;
 use crate::links::Links;
 use crate::observe::Instruments;
+use crate::open;
 use crate::policy::Policies;
+use crate::ports::Ports;
 use crate::records::Records;
 use crate::sandbox;
 use crate::streams::Streams;
@@ -52,27 +51,6 @@ use crate::workers::Workers;
 const TOKENS_MAX: usize = 16_384;
 /// What runs after the last request has this long.
 const JOIN_LIMIT: Duration = Duration::from_secs(5);
-/// Health follows readiness within this.
-const HEALTH_EVERY: Duration = Duration::from_millis(50);
-/// Whoever asks by reflection finds it too.
-const HEALTH: &str = "grpc.health.v1.Health";
-
-/// What the gate is joined by.
-#[derive(Debug)]
-pub struct Ports {
-    /// Where clients connect.
-    pub client: Vec<Bound>,
-    /// Where services of the mesh connect.
-    pub mesh: Vec<Listen>,
-    /// The token service.
-    pub token: Target,
-    /// The orchestrator.
-    pub orchestrator: Target,
-    /// Storage-sync.
-    pub storage: Target,
-    /// The links of instances, as the backend makes them.
-    pub links: mpsc::Receiver<InstanceLink>,
-}
 
 /// Why the gate does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +69,7 @@ pub enum ServeError {
     Workers(#[source] io::Error),
     /// Reflection.
     #[error("describe the services")]
-    Reflection(#[source] tonic_reflection::server::Error),
+    Reflection(#[from] tonic_reflection::server::Error),
     /// The mesh listener.
     #[error(transparent)]
     Server(#[from] sandgate_rpc::ServeError),
@@ -128,7 +106,7 @@ pub async fn serve(
     let facing = facing.collect();
     let readiness = Readiness::new();
     let gate = Arc::new(gate_of(&config, services, own, facing, clock)?);
-    let (reporter, open) = open_routes(config.reflection).await?;
+    let (reporter, open) = open::routes(config.reflection).await?;
     let shutdown = shutdown.child();
     let feeds = Shutdown::new();
     start_feeds(
@@ -283,67 +261,8 @@ fn start_feeds(
     feeds.spawn("upkeep", freshness::look_after(one, ending));
     feeds.spawn(
         "health",
-        follow_health(reporter, readiness.clone(), feeds.clone()),
+        open::follow_health(reporter, readiness.clone(), feeds.clone()),
     );
-}
-
-/// Health and reflection of the client listener.
-async fn open_routes(reflection: bool) -> Result<(HealthReporter, Routes), ServeError> {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter
-        .set_service_status("", ServingStatus::NotServing)
-        .await;
-    let mut routes = Routes::new(health);
-    if reflection {
-        let described = || {
-            let mut builder = tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(sandgate_api::FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                .with_service_name(HEALTH);
-            for service in services_for_clients() {
-                builder = builder.with_service_name(service);
-            }
-            builder
-        };
-        let newer = described().build_v1().map_err(ServeError::Reflection)?;
-        let older = described()
-            .build_v1alpha()
-            .map_err(ServeError::Reflection)?;
-        routes = routes.add_service(newer).add_service(older);
-    }
-    Ok((reporter, routes.prepare()))
-}
-
-/// Services with at least one method that some client may call.
-fn services_for_clients() -> BTreeSet<&'static str> {
-    let clients = [Role::Caller, Role::Operator, Role::Admin];
-    let methods = sandgate_api::METHODS.iter().filter(|method| {
-        let access = method.access.as_ref();
-        access.is_some_and(|access| clients.iter().any(|role| access.allows_role(*role)))
-    });
-    methods
-        .filter_map(|method| method.path.trim_start_matches('/').split('/').next())
-        .collect()
-}
-
-async fn follow_health(reporter: HealthReporter, readiness: Readiness, shutdown: Shutdown) {
-    let mut told = None;
-    loop {
-        let ready = readiness.is_ready();
-        if told != Some(ready) {
-            let status = if ready {
-                ServingStatus::Serving
-            } else {
-                ServingStatus::NotServing
-            };
-            reporter.set_service_status("", status).await;
-            told = Some(ready);
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(HEALTH_EVERY) => {}
-        }
-    }
 }
 
 /// Takes links as they come, each on a worker of its own.

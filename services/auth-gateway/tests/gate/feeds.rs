@@ -10,8 +10,8 @@ use sandgate_session::{RevocationScope, RevocationTarget};
 use sandgate_types::{ApiKeyId, Generation};
 use tokio::time::Instant;
 
+use crate::support::api_keys::{KEY, KEY_ID};
 use crate::support::keeper::{agent_request, grpc_request};
-use crate::support::token::{KEY, KEY_ID};
 use crate::support::{
     CUT_LIMIT, Sandbox, World, client_request, sandbox_request, soon, until, upstream,
 };

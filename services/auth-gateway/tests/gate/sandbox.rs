@@ -160,7 +160,7 @@ async fn a_new_link_takes_the_place_of_the_old_one() {
     let unrelated: InstanceId = world.claims("acme", "ann").instance;
     assert_ne!(unrelated, sandbox.claims.instance);
     let method = "ProcessService/ListProcesses";
-    let key = crate::support::token::KEY;
+    let key = crate::support::api_keys::KEY;
     let request = crate::support::sandbox_request(key, &sandbox.claims.sandbox, method);
     assert_eq!(world.call(request).await.status, 0);
     assert_eq!(newer.asked.lock().len(), 1);

@@ -131,7 +131,8 @@ async fn a_renewed_certificate_is_shown_without_a_restart() {
     let (newer, its_key) = new.sign(GATE);
     std::fs::write(&certificate, newer).expect("write");
     std::fs::write(&key, its_key).expect("write");
-    until(async || ask(address, &new.roots(), GATE, &TLS13).await.is_ok()).await;
+    let roots = new.roots();
+    until(async || Box::pin(ask(address, &roots, GATE, &TLS13)).await.is_ok()).await;
     assert!(ask(address, &old.roots(), GATE, &TLS13).await.is_err());
 }
 

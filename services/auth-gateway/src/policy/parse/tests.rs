@@ -95,6 +95,9 @@ fn a_typo_is_told_by_its_key_and_its_line() {
     );
 }
 
+/// A policy with a key somewhere.
+type WithKey<'a> = Box<dyn Fn(&str) -> String + 'a>;
+
 #[test]
 fn each_key_that_is_planned_is_refused_as_not_built() {
     let upstream = "upstream: { url: 'http://127.0.0.1:1' }";
@@ -102,7 +105,7 @@ fn each_key_that_is_planned_is_refused_as_not_built() {
         let (section, upstream) = (section.to_owned(), upstream.to_owned());
         move |key: &str| one(&format!("{upstream}\n  {section}: {{ {key}: x }}"))
     };
-    let of: [(&[&str], Box<dyn Fn(&str) -> String>); 9] = [
+    let of: [(&[&str], WithKey<'_>); 9] = [
         (
             UNBUILT_TOP,
             Box::new(|key| format!("version: 1\nroutes: []\n{key}: x\n")),

@@ -1,5 +1,6 @@
 //! A gate with fake services around it, a sandbox's keeper, and upstreams.
 
+pub(crate) mod api_keys;
 pub(crate) mod certificates;
 pub(crate) mod keeper;
 pub(crate) mod orchestrator;

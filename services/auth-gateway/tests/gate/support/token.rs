@@ -11,15 +11,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use sandgate_api::duration_to;
 use sandgate_api::token::v1 as pb;
-use sandgate_api::token::v1::api_key_service_server::{ApiKeyService, ApiKeyServiceServer};
+use sandgate_api::token::v1::api_key_service_server::ApiKeyServiceServer;
 use sandgate_api::token::v1::revocation_service_server::{
     RevocationService, RevocationServiceServer,
 };
 use sandgate_api::token::v1::token_service_server::{TokenService, TokenServiceServer};
 use sandgate_api::token::v1::watch_revocations_response::Event;
 use sandgate_rpc::{
-    Caller, Peer, Principal, Readiness, Role, Server, ServerOptions, Service, Shutdown, Target,
-    memory,
+    Caller, Peer, Principal, Readiness, Server, ServerOptions, Service, Shutdown, Target, memory,
 };
 use sandgate_session::jwt::{self, Content};
 use sandgate_session::{Algorithm, RevocationSet, RevocationTarget, SESSION_TOKEN_METADATA};
@@ -30,21 +29,13 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, soon};
 
-/// The API keys that it knows: secret, public id, tenant, user, roles.
-pub(crate) const KEY: &str = "sgk_acme";
-pub(crate) const KEY_ID: &str = "kaaaaaaaaaaaaaaaaaaaaaaaaa";
-pub(crate) const ANN: &str = "sgk_ann";
-pub(crate) const OTHER: &str = "sgk_other";
-pub(crate) const POWERLESS: &str = "sgk_powerless";
-pub(crate) const OPERATOR: &str = "sgk_operator";
-
 /// What is done when a key is asked for.
 type Hook = Box<dyn Fn() + Send>;
 
 #[derive(Clone)]
-pub(crate) struct Token(Arc<State>);
+pub(crate) struct Token(pub(super) Arc<State>);
 
-struct State {
+pub(super) struct State {
     pair: Ed25519KeyPair,
     set: Mutex<RevocationSet>,
     targets: Mutex<Vec<RevocationTarget>>,
@@ -52,8 +43,8 @@ struct State {
     lease: Mutex<Duration>,
     applied: watch::Sender<i64>,
     renewals: Shared<Vec<(Option<String>, Caller)>>,
-    lookups: Mutex<u32>,
-    on_create: Mutex<Hook>,
+    pub(super) lookups: Mutex<u32>,
+    pub(super) on_create: Mutex<Hook>,
 }
 
 impl Token {
@@ -262,72 +253,6 @@ impl RevocationService for Token {
         Ok(Response::new(pb::RenewLeaseResponse {
             lease: Some(duration_to(lease)),
             head,
-        }))
-    }
-}
-
-#[tonic::async_trait]
-impl ApiKeyService for Token {
-    async fn create_api_key(
-        &self,
-        _request: Request<pb::CreateApiKeyRequest>,
-    ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
-        (self.0.on_create.lock())();
-        Ok(Response::new(pb::CreateApiKeyResponse::default()))
-    }
-
-    async fn list_api_keys(
-        &self,
-        _request: Request<pb::ListApiKeysRequest>,
-    ) -> Result<Response<pb::ListApiKeysResponse>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    async fn revoke_api_key(
-        &self,
-        _request: Request<pb::RevokeApiKeyRequest>,
-    ) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    async fn authenticate_api_key(
-        &self,
-        request: Request<pb::AuthenticateApiKeyRequest>,
-    ) -> Result<Response<pb::AuthenticateApiKeyResponse>, Status> {
-        *self.0.lookups.lock() += 1;
-        let secret = request.into_inner().secret;
-        let (id, tenant, user, roles) = match secret.as_str() {
-            KEY => (KEY_ID, "acme", "", vec![Role::Caller]),
-            ANN => (
-                "kbbbbbbbbbbbbbbbbbbbbbbbbb",
-                "acme",
-                "ann",
-                vec![Role::Caller],
-            ),
-            OTHER => (
-                "kccccccccccccccccccccccccc",
-                "other",
-                "",
-                vec![Role::Caller],
-            ),
-            OPERATOR => (
-                "keeeeeeeeeeeeeeeeeeeeeeeee",
-                "acme",
-                "",
-                vec![Role::Operator],
-            ),
-            POWERLESS => ("kddddddddddddddddddddddddd", "acme", "", vec![Role::Daemon]),
-            _ => return Err(Status::unauthenticated("no")),
-        };
-        let api_key = pb::ApiKey {
-            api_key_id: id.to_owned(),
-            tenant: tenant.to_owned(),
-            user: user.to_owned(),
-            roles: roles.into_iter().map(Into::into).collect(),
-            ..pb::ApiKey::default()
-        };
-        Ok(Response::new(pb::AuthenticateApiKeyResponse {
-            api_key: Some(api_key),
         }))
     }
 }
