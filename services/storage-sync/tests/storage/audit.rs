@@ -1,8 +1,6 @@
 //! What storage-sync decides is on record before its answer leaves.
 
-mod harness;
-
-use harness::{Harness, own, reason, session, user};
+use crate::harness::{Harness, own, reason, session, user};
 use sandgate_api::audit::v1::{Decision, Record};
 use sandgate_api::storage::v1 as pb;
 use sandgate_audit::{HASH_BYTES, verify};
