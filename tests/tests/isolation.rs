@@ -352,8 +352,14 @@ print('unbounded')
 #[test]
 fn a_full_disk_is_the_sandboxs_own_trouble() {
     let home = Home::new();
-    let fill = "dd if=/dev/zero of=/home/agent/big bs=1M count=4096 2>&1 | grep -c 'No space'; rm /home/agent/big; echo x > y && cat y";
-    assert_eq!(inside(&home, &[SHELL, "-c", fill]), "1\nx");
+    // What is removed gives its room back, also in the workspace, where it may be on its way to the store.
+    let fill = "for d in /home/agent /workspace; do
+        dd if=/dev/zero of=$d/big bs=1M count=4096 2>&1 | grep -c 'No space'; rm $d/big; echo $d > $d/y && cat $d/y; done";
+    assert_eq!(
+        inside(&home, &[SHELL, "-c", fill]),
+        "1\n/home/agent\n1\n/workspace"
+    );
+    assert_eq!(inside(&home, &["/bin/cat", "y"]), "/workspace");
 }
 
 #[test]
