@@ -99,7 +99,8 @@ fn bytes_none() -> Vec<u8> {
 }
 
 /// Creates or finds the conversation's sandbox. One that is just being suspended or deleted, as after a crash, is
-/// waited for: the mesh says how long to.
+/// waited for, and so is a
+/// service that is just starting: the mesh says how long to.
 async fn create(
     client: &Client,
     args: &RunArgs,
@@ -114,7 +115,7 @@ async fn create(
             .get_details_retry_info()
             .and_then(|info| info.retry_delay);
         match (status.code(), wait) {
-            (tonic::Code::FailedPrecondition, Some(wait))
+            (tonic::Code::FailedPrecondition | tonic::Code::Unavailable, Some(wait))
                 if began.elapsed() + wait < ENDING_LIMIT =>
             {
                 tokio::time::sleep(wait).await;

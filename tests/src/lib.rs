@@ -5,8 +5,11 @@
 pub mod backend;
 pub mod bar;
 pub mod canary;
+pub mod client;
 pub mod collector;
 pub mod config;
 pub mod mesh;
+pub mod points;
 pub mod processes;
 pub mod python;
+pub mod remains;

@@ -1,37 +1,69 @@
 //! The mesh as separate processes, which speak mutual TLS over TCP.
 
+mod kept;
+mod process;
+
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
+pub use self::kept::Kept;
+pub use self::process::{Launch, Process};
 use crate::config;
 use crate::mesh::Home;
 
-/// The longest that a service may take to end; nothing runs any more in its sandboxes then.
-const END_LIMIT: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A service that can be a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// The life of sandboxes, and the backend.
+    Orchestrator,
+    /// Keys, tokens and revocations.
+    Token,
+    /// Everything between a sandbox, clients and backends.
+    Gate,
+    /// Versions of files.
+    Storage,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Orchestrator, Self::Token, Self::Gate, Self::Storage];
+
+    /// Its folder below `services`.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Orchestrator => "orchestrator",
+            Self::Token => "token",
+            Self::Gate => "auth-gateway",
+            Self::Storage => "storage-sync",
+        }
+    }
+
+    fn binary(self) -> &'static str {
+        match self {
+            Self::Orchestrator => "sandgate-orchestrator",
+            Self::Token => "sandgate-token",
+            Self::Gate => "sandgate-auth-gateway",
+            Self::Storage => "sandgate-storage-sync",
+        }
+    }
+}
 
 /// What `sandgate init` made, and where each service will listen.
 #[derive(Debug)]
 pub struct Plan<'home> {
     home: &'home Home,
+    binaries: PathBuf,
+    templates: Option<PathBuf>,
     certificates: PathBuf,
     master_key: PathBuf,
     /// The gate's client listener.
     pub clients: String,
     gate: String,
-    token: String,
+    /// The token service's listener.
+    pub token: String,
     orchestrator: String,
     storage: String,
-}
-
-/// A service that runs as a process of its own; killed when dropped.
-#[derive(Debug)]
-pub struct Process {
-    name: &'static str,
-    child: Child,
 }
 
 impl<'home> Plan<'home> {
@@ -54,6 +86,8 @@ impl<'home> Plan<'home> {
             .expect("a folder for the links");
         Self {
             home,
+            binaries: config::binaries(),
+            templates: None,
             certificates,
             master_key: master_key(&home.path().join(".config/sandgate")),
             clients: free_address(),
@@ -64,9 +98,68 @@ impl<'home> Plan<'home> {
         }
     }
 
+    /// Runs the binaries of this folder instead.
+    #[must_use]
+    pub fn of_binaries(self, binaries: PathBuf) -> Self {
+        Self { binaries, ..self }
+    }
+
+    /// With these templates.
+    ///
+    /// # Panics
+    /// When they cannot be written down.
+    #[must_use]
+    pub fn with_templates(self, text: &str) -> Self {
+        let file = self.home.path().join("templates.yaml");
+        std::fs::write(&file, text).expect("a file for the templates");
+        Self {
+            templates: Some(file),
+            ..self
+        }
+    }
+
     /// Starts the gate.
     pub fn gate(&self) -> Process {
-        let mut arguments = self.tls("auth-gateway", "tls-certificate", "tls-key", "tls-roots");
+        self.launch(Service::Gate).start(None)
+    }
+
+    /// Starts the token service.
+    pub fn token(&self) -> Process {
+        self.launch(Service::Token).start(None)
+    }
+
+    /// Starts the orchestrator, with its backend.
+    pub fn orchestrator(&self) -> Process {
+        self.launch(Service::Orchestrator).start(None)
+    }
+
+    /// Starts storage-sync.
+    pub fn storage(&self) -> Process {
+        self.launch(Service::Storage).start(None)
+    }
+
+    /// How a service is started, as often as a story likes.
+    pub fn launch(&self, service: Service) -> Launch {
+        let arguments = match service {
+            Service::Orchestrator => self.orchestrator_arguments(),
+            Service::Token => self.token_arguments(),
+            Service::Gate => self.gate_arguments(),
+            Service::Storage => self.storage_arguments(),
+        };
+        let name = service.binary();
+        Launch {
+            name,
+            binary: self.binaries.join(name),
+            arguments: arguments
+                .into_iter()
+                .map(|(key, value)| format!("--{key}={value}"))
+                .collect(),
+            log: self.home.path().join(name),
+        }
+    }
+
+    fn gate_arguments(&self) -> Vec<(&'static str, String)> {
+        let mut arguments = self.tls(Service::Gate, "tls-certificate", "tls-key", "tls-roots");
         arguments.extend([
             ("client-listen", self.clients.clone()),
             ("listen", self.gate.clone()),
@@ -76,12 +169,11 @@ impl<'home> Plan<'home> {
             ("links-socket", self.path("links/socket")),
             ("audit-dir", self.path("data/audit-gateway")),
         ]);
-        self.start("sandgate-auth-gateway", arguments)
+        arguments
     }
 
-    /// Starts the token service.
-    pub fn token(&self) -> Process {
-        let mut arguments = self.tls("token", "tls-certificate", "tls-key", "tls-roots");
+    fn token_arguments(&self) -> Vec<(&'static str, String)> {
+        let mut arguments = self.tls(Service::Token, "tls-certificate", "tls-key", "tls-roots");
         arguments.extend([
             ("listen", self.token.clone()),
             (
@@ -92,31 +184,36 @@ impl<'home> Plan<'home> {
             ("audit-dir", self.path("data/audit/token")),
             ("orchestrator", self.orchestrator.clone()),
         ]);
-        self.start("sandgate-token", arguments)
+        arguments
     }
 
-    /// Starts the orchestrator, with its backend.
-    pub fn orchestrator(&self) -> Process {
-        let mut arguments = self.tls("orchestrator", "tls-certificate", "tls-key", "tls-roots");
-        let sandboxd = config::binaries().join("sandboxd");
+    fn orchestrator_arguments(&self) -> Vec<(&'static str, String)> {
+        let mut arguments = self.tls(
+            Service::Orchestrator,
+            "tls-certificate",
+            "tls-key",
+            "tls-roots",
+        );
         arguments.extend([
             ("listen", self.orchestrator.clone()),
             (
                 "database-url",
                 format!("sqlite:{}", self.path("data/orchestrator.db")),
             ),
-            ("sandboxd", sandboxd.display().to_string()),
+            ("sandboxd", self.sandboxd()),
             ("links-socket", self.path("links/socket")),
             ("token", self.token.clone()),
             ("storage", self.storage.clone()),
             ("gate", self.gate.clone()),
         ]);
-        self.start("sandgate-orchestrator", arguments)
+        if let Some(templates) = &self.templates {
+            arguments.push(("templates", templates.display().to_string()));
+        }
+        arguments
     }
 
-    /// Starts storage-sync.
-    pub fn storage(&self) -> Process {
-        let mut arguments = self.tls("storage-sync", "tls-certificate", "tls-key", "tls-roots");
+    fn storage_arguments(&self) -> Vec<(&'static str, String)> {
+        let mut arguments = self.tls(Service::Storage, "tls-certificate", "tls-key", "tls-roots");
         arguments.extend([
             ("listen", self.storage.clone()),
             (
@@ -127,95 +224,51 @@ impl<'home> Plan<'home> {
             ("audit-dir", self.path("data/audit/storage-sync")),
             ("orchestrator", self.orchestrator.clone()),
         ]);
-        self.start("sandgate-storage-sync", arguments)
+        arguments
+    }
+
+    /// sandboxd under a name below the home, which so is in the command line of each keeper and runner.
+    fn sandboxd(&self) -> String {
+        let own = self.path("sandboxd");
+        if !Path::new(&own).exists() {
+            std::os::unix::fs::symlink(self.binaries.join("sandboxd"), &own)
+                .expect("a name for sandboxd");
+        }
+        own
     }
 
     fn path(&self, below: &str) -> String {
         self.home.path().join(below).display().to_string()
     }
 
+    /// The certificate of a service, and its key.
+    pub fn identity(&self, service: Service) -> (PathBuf, PathBuf) {
+        let file = |ending: &str| {
+            self.certificates
+                .join(format!("{}.{ending}", service.folder()))
+        };
+        (file("pem"), file("key"))
+    }
+
     fn tls(
         &self,
-        service: &str,
+        service: Service,
         certificate: &'static str,
         key: &'static str,
         roots: &'static str,
     ) -> Vec<(&'static str, String)> {
-        let file = |name: String| self.certificates.join(name).display().to_string();
+        let (own_certificate, own_key) = self.identity(service);
+        let text = |path: PathBuf| path.display().to_string();
         vec![
-            (certificate, file(format!("{service}.pem"))),
-            (key, file(format!("{service}.key"))),
-            (roots, file("ca.pem".to_owned())),
+            (certificate, text(own_certificate)),
+            (key, text(own_key)),
+            (roots, text(self.certificates.join("ca.pem"))),
         ]
-    }
-
-    fn start(&self, name: &'static str, arguments: Vec<(&'static str, String)>) -> Process {
-        let log = std::fs::File::create(self.home.path().join(name)).expect("a file for its log");
-        let child = Command::new(config::binaries().join(name))
-            .args(
-                arguments
-                    .iter()
-                    .map(|(key, value)| format!("--{key}={value}")),
-            )
-            .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("start a service");
-        Process { name, child }
     }
 
     /// What a service has said.
     pub fn log(&self, process: &Process) -> String {
-        std::fs::read_to_string(self.home.path().join(process.name)).unwrap_or_default()
-    }
-}
-
-impl Process {
-    /// Tells it to end, and waits; answers whether it ended well.
-    ///
-    /// # Panics
-    /// When it does not end in time.
-    pub fn ends_well(&mut self) -> bool {
-        let told = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status();
-        assert!(
-            told.is_ok_and(|status| status.success()),
-            "{} is gone",
-            self.name
-        );
-        let mut waited = Duration::ZERO;
-        while waited < END_LIMIT {
-            if let Some(status) = self.child.try_wait().expect("it is ours") {
-                return status.success();
-            }
-            std::thread::sleep(LOOK_EVERY);
-            waited += LOOK_EVERY;
-        }
-        panic!("{} did not end", self.name);
-    }
-
-    /// Whether it still runs.
-    ///
-    /// # Panics
-    /// When the kernel does not say.
-    pub fn runs(&mut self) -> bool {
-        self.child.try_wait().expect("it is ours").is_none()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // One that has ended is fine.
-        if self.child.kill().is_ok() {
-            self.child.wait().expect("it was ours");
-        }
+        process.log()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use sandgate_e2e::mesh::Home;
+use sandgate_e2e::mesh::{Home, START_LIMIT};
 use sandgate_e2e::processes::Plan;
 use sandgate_e2e::{config, python};
 
@@ -37,7 +37,13 @@ fn separate_processes_start_in_any_order_and_serve_a_whole_conversation() {
     let plan = Plan::new(&home);
     let mut gate = plan.gate();
     let mut orchestrator = plan.orchestrator();
-    let refused = wait_for_answer(&plan.clients);
+    // It listens before it says what it misses.
+    assert!(
+        gate.says("is the token service up?", START_LIMIT),
+        "{}",
+        plan.log(&gate)
+    );
+    let refused = health(&plan.clients);
     assert!(
         refused.contains("NOT_SERVING"),
         "without its peers: {refused}"
@@ -67,17 +73,11 @@ fn separate_processes_start_in_any_order_and_serve_a_whole_conversation() {
     }
 }
 
-/// The first answer of the gate's health check; it is bound within moments of its start.
-fn wait_for_answer(address: &str) -> String {
-    for _ in 0..600 {
-        let output = Command::new(config::grpcurl())
-            .args(["-plaintext", address, "grpc.health.v1.Health/Check"])
-            .output()
-            .expect("start grpcurl");
-        if output.status.success() {
-            return String::from_utf8_lossy(&output.stdout).into_owned();
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    panic!("nobody listens on {address}");
+/// What the gate's health check answers.
+fn health(address: &str) -> String {
+    let output = Command::new(config::grpcurl())
+        .args(["-plaintext", address, "grpc.health.v1.Health/Check"])
+        .output()
+        .expect("start grpcurl");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -1,0 +1,5 @@
+//! The mesh dies at a named place of a life; what starts next finds nothing half-done and loses no file.
+
+mod life;
+mod one_process;
+mod separate;
