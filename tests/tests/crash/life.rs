@@ -2,6 +2,7 @@
 //! its client only makes its calls again, and at the end nothing is left.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -208,7 +209,8 @@ impl Drop for Mesh<'_> {
             let log = kept.log();
             let lines: Vec<&str> = log.lines().collect();
             let last = lines.len().saturating_sub(20);
-            eprintln!("--- {service:?}\n{}", lines[last..].join("\n"));
+            let text = lines[last..].join("\n");
+            writeln!(std::io::stderr(), "--- {service:?}\n{text}").unwrap_or_default();
         }
     }
 }
