@@ -275,20 +275,21 @@ for child in children:
 fn a_fork_bomb_that_goes_on_keeps_no_file_from_being_stored_and_ends_with_its_sandbox() {
     let home = Home::new();
     let _up = home.up(&[]);
-    // Whoever gets a process number keeps it, and one takes each that becomes free, this command's own included.
+    // Whoever gets a process number keeps it, and four take each that becomes free, this command's own included.
     let bomb = "
 import os, signal, sys
 open('kept', 'w').write('kept')
 ready, full = os.pipe()
 if os.fork() == 0:
+    for _ in range(2):
+        os.fork()
     while True:
         try:
             if os.fork() == 0:
                 signal.pause()
         except OSError:
-            os.write(full, b'x')
-            os.set_blocking(full, False)
             break
+    os.write(full, b'x')
     while True:
         try:
             if os.fork() == 0:
