@@ -109,11 +109,10 @@ async fn once_revoke_has_answered_not_a_byte_more_arrives_and_every_stream_ends_
         upstream.answered.store(true, Ordering::SeqCst);
         Instant::now()
     };
-    let (answered, web, grpc) = tokio::join!(
-        revoking,
-        join_all(web.into_iter().map(end_of)),
-        join_all(grpc.into_iter().map(end_of)),
-    );
+    let (web, grpc) = (web.into_iter().map(end_of), grpc.into_iter().map(end_of));
+    // A stream that was not cut would tick for ever.
+    let ended = soon(async { tokio::join!(revoking, join_all(web), join_all(grpc)) });
+    let (answered, web, grpc) = ended.await;
     assert!(web.iter().all(|end| end.status.is_none()));
     assert!(grpc.iter().all(|end| end.status == REVOKED));
     let ends: Vec<End> = web.into_iter().chain(grpc).collect();
