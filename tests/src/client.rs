@@ -3,23 +3,28 @@
 //! It comes back when it is told to, as any client should: a call that may help later is made again, and so is
 //! one whose answer was lost.
 
+mod exec;
+
 use std::time::Duration;
 
 use sandgate_api::orchestrator::v1 as orchestrator;
 use sandgate_api::orchestrator::v1::sandbox_service_client::SandboxServiceClient;
 use sandgate_api::sandbox::v1 as sandbox;
 use sandgate_api::sandbox::v1::file_service_client::FileServiceClient;
-use sandgate_api::sandbox::v1::process_service_client::ProcessServiceClient;
 use sandgate_api::storage::v1 as storage;
 use sandgate_api::storage::v1::workspace_service_client::WorkspaceServiceClient;
 use sandgate_api::token::v1 as token;
 use sandgate_api::token::v1::token_service_client::TokenServiceClient;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
+
+pub use exec::{Ran, Running};
 
 /// One call; a service that was killed serves again well before.
 const CALL_LIMIT: Duration = Duration::from_secs(20);
+/// Between two looks at a sandbox.
+const LOOK: Duration = Duration::from_millis(20);
 /// A call with all its repetitions.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The pause before a repetition, where nobody says how long.
@@ -31,62 +36,6 @@ pub struct Client {
     channel: Channel,
     key: String,
     conversation: String,
-}
-
-/// How a command ended, and what it wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ran {
-    /// Its exit code, if it exited.
-    pub code: Option<i32>,
-    /// What it wrote on standard output.
-    pub stdout: String,
-}
-
-/// A command that runs.
-#[derive(Debug)]
-pub struct Running {
-    events: Streaming<sandbox::RunProcessResponse>,
-    stdout: Vec<u8>,
-    ended: Option<Option<i32>>,
-}
-
-impl Running {
-    /// Waits until it ends.
-    ///
-    /// # Errors
-    /// What the mesh answered instead.
-    pub async fn end(mut self) -> Result<Ran, Status> {
-        loop {
-            if let Some(code) = self.ended {
-                let stdout = String::from_utf8_lossy(&self.stdout).into_owned();
-                return Ok(Ran { code, stdout });
-            }
-            self.go_on().await?;
-        }
-    }
-
-    async fn go_on(&mut self) -> Result<(), Status> {
-        let message = self.events.message().await?;
-        let message =
-            message.ok_or_else(|| Status::unavailable("the stream ended before the command"))?;
-        match message.event.and_then(|event| event.event) {
-            Some(sandbox::process_event::Event::Stdout(output)) => {
-                self.stdout.extend_from_slice(&output.data);
-            }
-            Some(sandbox::process_event::Event::Ended(ended)) => {
-                self.ended = Some(match ended.how {
-                    Some(sandbox::process_ended::How::ExitCode(code)) => Some(code),
-                    Some(sandbox::process_ended::How::Signal(_)) | None => None,
-                });
-            }
-            Some(
-                sandbox::process_event::Event::Started(_)
-                | sandbox::process_event::Event::Stderr(_),
-            )
-            | None => {}
-        }
-        Ok(())
-    }
 }
 
 impl Client {
@@ -176,22 +125,29 @@ impl Client {
         sandbox_id: &str,
         phase: orchestrator::Phase,
     ) -> Result<orchestrator::Sandbox, Status> {
-        let request = orchestrator::WatchSandboxRequest {
-            sandbox_id: sandbox_id.to_owned(),
-        };
-        let mut views = SandboxServiceClient::new(self.channel.clone())
-            .watch_sandbox(self.request(request))
-            .await?
-            .into_inner();
-        let mut seen = Vec::new();
-        while let Some(view) = views.message().await? {
-            let sandbox = one(view.sandbox)?;
-            if sandbox.phase() == phase {
-                return Ok(sandbox);
+        let mut last = None;
+        let there = async {
+            // A watch ends at READY, so what comes after is asked for.
+            let mut look = tokio::time::interval(LOOK);
+            loop {
+                look.tick().await;
+                let request = orchestrator::GetSandboxRequest {
+                    sandbox_id: sandbox_id.to_owned(),
+                };
+                let answer = SandboxServiceClient::new(self.channel.clone())
+                    .get_sandbox(self.request(request))
+                    .await?;
+                let sandbox = one(answer.into_inner().sandbox)?;
+                if sandbox.phase() == phase {
+                    return Ok(sandbox);
+                }
+                last = Some(sandbox.phase());
             }
-            seen.push(sandbox.phase());
+        };
+        match tokio::time::timeout(PATIENCE, there).await {
+            Ok(found) => found,
+            Err(_) => Err(Status::data_loss(format!("it was {last:?} at last"))),
         }
-        Err(Status::data_loss(format!("it was only {seen:?}")))
     }
 
     /// Every sandbox of the conversation that is on record.
@@ -252,38 +208,6 @@ impl Client {
             .delete_sandbox(self.request(request))
             .await?;
         one(answer.into_inner().sandbox)
-    }
-
-    /// Runs a command in it, to its end.
-    ///
-    /// # Errors
-    /// What the mesh answered.
-    pub async fn exec(&self, sandbox_id: &str, argv: &[&str]) -> Result<Ran, Status> {
-        self.begin_exec(sandbox_id, argv).await?.end().await
-    }
-
-    /// Runs a command in it, until it has written something.
-    ///
-    /// # Errors
-    /// What the mesh answered.
-    pub async fn begin_exec(&self, sandbox_id: &str, argv: &[&str]) -> Result<Running, Status> {
-        let request = sandbox::RunProcessRequest {
-            argv: argv.iter().map(|&word| word.to_owned()).collect(),
-            ..Default::default()
-        };
-        let events = ProcessServiceClient::new(self.channel.clone())
-            .run_process(self.inside(sandbox_id, request))
-            .await?
-            .into_inner();
-        let mut running = Running {
-            events,
-            stdout: Vec::new(),
-            ended: None,
-        };
-        while running.stdout.is_empty() && running.ended.is_none() {
-            running.go_on().await?;
-        }
-        Ok(running)
     }
 
     /// Has it store its files; answers the version.

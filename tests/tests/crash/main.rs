@@ -2,4 +2,5 @@
 
 mod life;
 mod one_process;
+mod sandbox;
 mod separate;
