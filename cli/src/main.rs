@@ -24,6 +24,8 @@ use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
     let Cli { data_dir, command } = Cli::parse();
+    // Every client, sandbox and upstream takes some.
+    sandgate_rpc::raise_descriptor_limit();
     match command {
         Command::Orchestrator(own) => sandgate_orchestrator::main(own.arguments.into_iter()),
         Command::Token(own) => sandgate_token::main(own.arguments.into_iter()),

@@ -8,6 +8,7 @@ mod authorize;
 mod channel;
 pub mod config;
 mod deadline;
+mod descriptors;
 mod fault;
 mod guard;
 mod identity;
@@ -25,6 +26,7 @@ pub mod transport;
 
 pub use channel::{Channel, ChannelOptions};
 pub use deadline::Deadline;
+pub use descriptors::{descriptor_limit, raise_descriptor_limit};
 pub use fault::{Fault, Reason};
 pub use identity::{
     CALLER_METADATA, Caller, Peer, Principal, SessionCaller, service_from_name, service_name,

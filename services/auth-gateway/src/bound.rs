@@ -8,6 +8,7 @@ use std::path::Path;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
+use crate::client::Way;
 use crate::facing::ClientFacingTls;
 
 /// A socket for clients.
@@ -81,6 +82,14 @@ impl Bound {
         match &self.0 {
             Kind::Tcp(listener, _) => listener.local_addr().ok(),
             Kind::Unix(_) => None,
+        }
+    }
+
+    /// The way by which its clients come.
+    pub(crate) fn way(&self) -> Way {
+        match &self.0 {
+            Kind::Tcp(_, _) => Way::Tcp,
+            Kind::Unix(_) => Way::Unix,
         }
     }
 

@@ -3,6 +3,8 @@
 //! Methods of our services go to their service, methods of sandboxes to the sandbox that `x-sandbox-id` names,
 //! where the feed says that it is live and the caller's. What a caller may not use is not there.
 
+mod admission;
+mod met;
 mod serve;
 
 use std::sync::Arc;
@@ -29,7 +31,9 @@ use crate::records::Who;
 use crate::refusal::Refusal;
 use crate::streams::{Reached, Subject};
 
-pub(crate) use serve::serve;
+pub(crate) use admission::{Admission, Way};
+pub(crate) use met::Met;
+pub(crate) use serve::{Taking, serve};
 
 /// The metadata entry that names a sandbox.
 const SANDBOX: &str = "x-sandbox-id";
@@ -52,7 +56,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Answers one request.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, met: &Met) -> Response<Body> {
         let path = request.uri().path();
         if OPEN.iter().any(|open| path.starts_with(open)) {
             let mut open = self.open.clone();
@@ -75,7 +79,7 @@ impl Clients {
         let observed = observe::begin(Listener::Client, &head, &who.request);
         let request = Request::from_parts(head, body);
         let served = self
-            .serve(request, dialect, &mut who)
+            .serve(request, dialect, met, &mut who)
             .instrument(observed.span.clone())
             .await;
         let instruments = &self.gate.instruments;
@@ -98,6 +102,7 @@ impl Clients {
         &self,
         request: Request<Incoming>,
         dialect: Dialect,
+        met: &Met,
         who: &mut Who,
     ) -> Result<Response<Body>, Refusal> {
         let gate = &self.gate;
@@ -108,6 +113,7 @@ impl Clients {
         let now = Moment::now();
         gate.check_lease(now)?;
         let holder = gate.api_keys.holder(secret, now).await?;
+        met.is_known_now();
         who.tenant = holder.tenant.as_str().to_owned();
         who.principal = holder.key.as_str().to_owned();
         let path = request.uri().path().to_owned();

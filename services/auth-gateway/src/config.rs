@@ -23,6 +23,9 @@ const TENANT_RATE: NonZeroU32 = NonZeroU32::new(500).expect("five hundred is not
 const DRAIN_DELAY: Duration = Duration::ZERO;
 /// Requests on their way have this long then.
 const GRACE: Duration = Duration::from_secs(10);
+/// From a client's connection to its first request with a good key; past a slow network and a lookup of the key,
+/// only somebody who holds a place that another could use is silent for longer.
+const STRANGER_LIMIT: Duration = Duration::from_secs(10);
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 const GRACE_MAX: Duration = Duration::from_secs(300);
 
@@ -41,6 +44,8 @@ pub struct Config {
     pub sandbox_rate: NonZeroU32,
     /// Control calls of one tenant in a second.
     pub tenant_rate: NonZeroU32,
+    /// How long a client's connection may be open before a request with a good key has come over it.
+    pub stranger_limit: Duration,
     /// Threads of the data path; `None` for one each processor.
     pub workers: Option<NonZeroUsize>,
     /// How long new connections are taken after the end began.
@@ -61,6 +66,7 @@ impl Config {
             loopback_upstreams: true,
             sandbox_rate: SANDBOX_RATE,
             tenant_rate: TENANT_RATE,
+            stranger_limit: STRANGER_LIMIT,
             workers: None,
             drain_delay: DRAIN_DELAY,
             grace: GRACE,
@@ -165,6 +171,7 @@ impl TryFrom<Args> for (Config, Sockets) {
                 loopback_upstreams: loopback_upstreams.unwrap_or(true),
                 sandbox_rate: sandbox_rate.unwrap_or(SANDBOX_RATE),
                 tenant_rate: tenant_rate.unwrap_or(TENANT_RATE),
+                stranger_limit: STRANGER_LIMIT,
                 workers,
                 drain_delay,
                 grace,

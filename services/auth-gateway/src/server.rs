@@ -15,6 +15,7 @@ use sandgate_api::sandbox::v1::file_service_server::FileServiceServer;
 use sandgate_audit::{Log, OpenError};
 use sandgate_rpc::{
     Channel, ChannelOptions, Listen, Readiness, Server, ServerOptions, Shutdown, Target,
+    descriptor_limit,
 };
 use sandgate_session::link::InstanceLink;
 use sandgate_telemetry::metric::Meters;
@@ -25,7 +26,7 @@ use tonic_health::server::HealthReporter;
 use crate::activity::Activity;
 use crate::bound::Bound;
 use crate::cache::Cache;
-use crate::client::{self, Clients};
+use crate::client::{self, Admission, Clients, Taking};
 use crate::config::Config;
 use crate::endpoints::Endpoints;
 use crate::facing::ClientFacingTls;
@@ -125,14 +126,16 @@ pub async fn serve(
         open,
     };
     let accepting = Shutdown::new();
+    let admission = Admission::of(descriptor_limit());
     for bound in client {
-        let serving = client::serve(
-            bound,
-            clients.clone(),
-            Arc::clone(&workers),
-            connections.clone(),
-            accepting.clone(),
-        );
+        let taking = Taking {
+            room: admission.by(bound.way()),
+            stranger_limit: config.stranger_limit,
+            workers: Arc::clone(&workers),
+            ending: connections.clone(),
+            accepting: accepting.clone(),
+        };
+        let serving = client::serve(bound, clients.clone(), taking);
         accepting.spawn("client listener", serving);
     }
     accepting.spawn(

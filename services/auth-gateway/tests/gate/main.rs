@@ -5,6 +5,7 @@ mod feeds;
 mod mesh;
 mod revocation;
 mod sandbox;
+mod strangers;
 mod support;
 mod tls;
 mod tokens;
