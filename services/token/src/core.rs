@@ -133,6 +133,7 @@ impl Core {
                 let (note, fresh) = (witness::read(path)?, crate::gen_secret()?);
                 if witness::has_lost(&store, note, &incarnation).await? {
                     records::done(log, Act::RevokeAllSessions, None).await?;
+                    records::done(log, Act::RevokeAllApiKeys, None).await?;
                     witness::begin_anew(&store, &fresh, clock.now()).await?;
                     fresh
                 } else {
@@ -223,15 +224,18 @@ impl Core {
                 reason: &reason,
                 by: &by,
                 at: now,
+                above: *core.feed.head().borrow(),
             };
             let (sequence, at) = match &target {
                 RevocationTarget::ApiKey(id) => {
                     let may = |key: &StoredApiKey| reach.covers(&key.tenant);
-                    let revoked = core.store.revoke_api_key(id, &added, may).await?;
+                    let revoked = core.store.revoke_api_key(id, &added, may).await;
+                    let revoked = revoked.map_err(|error| core.feed.noting(error))?;
                     revoked.ok_or(RevokeError::ApiKeyUnknown)?
                 }
                 RevocationTarget::Sessions { .. } => {
-                    (core.store.revoke(&target, &added).await?, now)
+                    let sequence = core.store.revoke(&target, &added).await;
+                    (sequence.map_err(|error| core.feed.noting(error))?, now)
                 }
             };
             crash_point!("revoke-committed");

@@ -36,7 +36,7 @@ const BUSY: Duration = Duration::from_millis(100);
 /// A database that is not there is looked for once a second.
 const LOOKED_FOR: Duration = Duration::from_secs(1);
 
-/// The database was not there yet.
+/// The database was not there yet, or is not what it was.
 pub(crate) fn not_ready() -> Fault {
     Fault::unavailable(
         NOT_READY,
@@ -71,10 +71,12 @@ pub(crate) fn session_token_missing() -> Fault {
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
-        if error.is_transient() {
-            Self::unavailable(STORE_BUSY, "the database is busy").retry_after(BUSY)
-        } else {
-            Self::internal(error)
+        match error {
+            StoreError::Damaged(_) => not_ready(),
+            error if error.is_transient() => {
+                Self::unavailable(STORE_BUSY, "the database is busy").retry_after(BUSY)
+            }
+            error @ (StoreError::Db(_) | StoreError::Row(_)) => Self::internal(error),
         }
     }
 }

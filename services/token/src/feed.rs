@@ -2,6 +2,9 @@
 //!
 //! The database gives the numbers. The copy only ever follows it, in order, so any number of tasks may ask it
 //! to catch up. A revocation counts as known to a gate once the gate's lease request says so.
+//!
+//! A row that is missing is never passed over. The feed is damaged from then on: what would come behind the gap can
+//! neither be applied here nor by a gate, so nothing is served until a start finds all rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +32,8 @@ pub(crate) struct Feed {
     leases: Mutex<Leases>,
     /// Changes with each lease request.
     heard: watch::Sender<u64>,
+    /// The first revocation that was found missing.
+    missing: watch::Sender<Option<i64>>,
     moments: Moments,
 }
 
@@ -58,6 +63,7 @@ impl Feed {
             head: watch::Sender::new(0),
             leases: Mutex::new(Leases::begin(moments(), others_may_hold_leases)),
             heard: watch::Sender::new(0),
+            missing: watch::Sender::new(None),
             moments,
         };
         feed.catch_up(store).await?;
@@ -67,19 +73,30 @@ impl Feed {
     /// Applies what the database has beyond the copy.
     ///
     /// # Errors
-    /// See [`StoreError`]; what was applied so far stays.
+    /// See [`StoreError`]; what was applied so far stays. [`StoreError::Damaged`] stays as well.
     pub(crate) async fn catch_up(&self, store: &Store) -> Result<(), StoreError> {
         loop {
+            if let Some(missing) = *self.missing.borrow() {
+                return Err(StoreError::Damaged(missing));
+            }
             let behind = self.set.read().head();
             let page = store.revocations_after(behind, PAGE).await?;
+            if page.is_empty() {
+                let kept = store.feed_head().await?;
+                return if kept < behind {
+                    Err(self.lacks(kept + 1))
+                } else {
+                    Ok(())
+                };
+            }
             let full = i64::try_from(page.len()).is_ok_and(|length| length == PAGE);
             {
                 let mut set = self.set.write();
                 for revocation in &page {
-                    // Another task may have been faster; a gap cannot be, since rows have none.
+                    // Another task may have been faster.
                     if revocation.sequence > set.head() {
-                        debug_assert_eq!(revocation.sequence, set.head() + 1);
-                        let _gap = set.apply(revocation.sequence, &revocation.target);
+                        set.apply(revocation.sequence, &revocation.target)
+                            .map_err(|gap| self.lacks(gap.head + 1))?;
                     }
                 }
                 // Within the lock, so that the head never goes back.
@@ -89,6 +106,38 @@ impl Feed {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes note of a revocation that the database had, or must have, and does not.
+    pub(crate) fn lacks(&self, sequence: i64) -> StoreError {
+        let damaged = StoreError::Damaged(sequence);
+        let first = self.missing.send_if_modified(|missing| {
+            let first = missing.is_none();
+            missing.get_or_insert(sequence);
+            first
+        });
+        if first {
+            tracing::error!(sequence, "nothing is served any more: {damaged}");
+        }
+        damaged
+    }
+
+    /// The same error; when it is of a missing revocation, that is noted.
+    pub(crate) fn noting(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Damaged(sequence) => self.lacks(sequence),
+            error @ (StoreError::Db(_) | StoreError::Row(_)) => error,
+        }
+    }
+
+    /// Whether no revocation was found missing.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.missing.borrow().is_none()
+    }
+
+    /// The first revocation that was found missing, and when that changes.
+    pub(crate) fn missing(&self) -> watch::Receiver<Option<i64>> {
+        self.missing.subscribe()
     }
 
     /// What is revoked.

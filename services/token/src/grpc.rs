@@ -24,7 +24,7 @@ pub(crate) struct Handlers {
 }
 
 impl Handlers {
-    /// Handlers that answer UNAVAILABLE until the core is there.
+    /// Handlers that answer UNAVAILABLE until the core is there, and once its feed is damaged.
     pub(crate) fn new(core: Pending) -> Self {
         Self { core }
     }
@@ -35,8 +35,10 @@ impl Handlers {
         Ok((self.core()?, recorder))
     }
 
+    /// Nothing is served by revocations that may not be all.
     fn core(&self) -> Result<&Arc<Core>, Fault> {
-        self.core.get().ok_or_else(not_ready)
+        let core = self.core.get().filter(|core| core.feed.is_whole());
+        core.ok_or_else(not_ready)
     }
 }
 

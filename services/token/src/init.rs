@@ -1,6 +1,9 @@
 //! Creates trust, once: the master key, the schema, the first signing key, the service root, the first tenant
 //! and the first API key. Services never do; they are given files.
 //!
+//! There is one more occasion: a start that finds that the database has lost revocations revokes every API key, and
+//! the next `init` makes the first one anew.
+//!
 //! Every step may be repeated. Files are written before the rows that depend on them, and a file that is there
 //! is used and never overwritten, so a crash anywhere leaves what the next run completes.
 
@@ -15,7 +18,7 @@ use sandgate_session::{Algorithm, Operations};
 use sandgate_types::{ApiKeyId, Clock, Malformed, TenantId, Timestamp, UserId};
 use secrecy::ExposeSecret as _;
 
-use crate::api_key::{Wanted, adopt, make};
+use crate::api_key::{Fresh, Wanted, adopt, make};
 use crate::certificates::{self, CertificateError, SERVICE_ROOT};
 use crate::crash::crash_point_of_keys;
 use crate::master_key::{MasterKey, SealError, gen_secret, write_new};
@@ -46,7 +49,7 @@ pub struct InitConfig {
 /// What `init` did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initialized {
-    /// Trust was created.
+    /// Trust was created, or the first API key was made anew.
     Begun,
     /// It was there.
     Unchanged,
@@ -61,6 +64,12 @@ pub enum InitError {
         .0.display()
     )]
     KeyMissing(PathBuf),
+    /// All API keys were revoked, and nobody has confirmed it yet.
+    #[error(
+        "the database had lost revocations, so every API key so far was revoked: move {} away, and run `sandgate init` for a new one",
+        .0.display()
+    )]
+    ApiKeysRevoked(PathBuf),
     /// The key, or the file of the API key.
     #[error(transparent)]
     File(#[from] Malformed),
@@ -146,7 +155,7 @@ async fn begin(
             },
             api_key: first_api_key(api_key_file, &master, now)?,
         };
-        let log = records::open(audit_dir, clock)?;
+        let log = records::open(audit_dir, Arc::clone(&clock))?;
         for act in [
             Act::MakeSigningKey,
             Act::MakeRoot,
@@ -164,6 +173,26 @@ async fn begin(
     }
     // Whoever gives us another key than the database's hears of it here, not at the first call.
     Keyring::open(&master, &store.signing_keys().await?)?;
+    if store.wants_first_api_key().await? {
+        let revoked = || InitError::ApiKeysRevoked(api_key_file.clone());
+        if api_key_file.exists() {
+            return Err(revoked());
+        }
+        let log = records::open(audit_dir, Arc::clone(&clock))?;
+        let fresh = new_api_key(&master, now)?;
+        records::done(&log, Act::MakeApiKey, Some(&fresh.kept.tenant)).await?;
+        match write_new(api_key_file, fresh.secret.expose_secret()) {
+            // Another `init` was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(revoked()),
+            written => written.map_err(|source| InitError::Write {
+                path: api_key_file.clone(),
+                source,
+            })?,
+        }
+        if store.add_first_api_key(&fresh.kept).await? {
+            done = Initialized::Begun;
+        }
+    }
     if let Some(folder) = certificates {
         let root = store.root(SERVICE_ROOT).await?.ok_or(InitError::NoRoot)?;
         certificates::write(folder, &root, &master, now)?;
@@ -200,28 +229,32 @@ fn first_api_key(
     master: &MasterKey,
     now: Timestamp,
 ) -> Result<StoredApiKey, InitError> {
-    let wanted = Wanted {
-        tenant: TenantId::parse("tenant", TENANT)?,
-        user: Some(UserId::parse("user", USER)?),
-        roles: vec![Role::Caller, Role::Operator, Role::Admin],
-        may_name_users: false,
-        description: DESCRIPTION.to_owned(),
-    };
-    let fresh = make(
-        wanted.clone(),
-        ApiKeyId::random(&mut rand::rng()),
-        master,
-        now,
-    )?;
+    let fresh = new_api_key(master, now)?;
     match write_new(path, fresh.secret.expose_secret()) {
         Ok(()) => Ok(fresh.kept),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let secret = SecretFile::from(path.to_owned()).read("api_key_file")?;
-            Ok(adopt(wanted, &secret, master, now)?)
+            Ok(adopt(first()?, &secret, master, now)?)
         }
         Err(source) => Err(InitError::Write {
             path: path.to_owned(),
             source,
         }),
     }
+}
+
+fn new_api_key(master: &MasterKey, now: Timestamp) -> Result<Fresh, InitError> {
+    let id = ApiKeyId::random(&mut rand::rng());
+    Ok(make(first()?, id, master, now)?)
+}
+
+/// Whose the first key is, and what it may.
+fn first() -> Result<Wanted, Malformed> {
+    Ok(Wanted {
+        tenant: TenantId::parse("tenant", TENANT)?,
+        user: Some(UserId::parse("user", USER)?),
+        roles: vec![Role::Caller, Role::Operator, Role::Admin],
+        may_name_users: false,
+        description: DESCRIPTION.to_owned(),
+    })
 }

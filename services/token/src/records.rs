@@ -32,12 +32,14 @@ pub(crate) enum Act {
     MakeRoot,
     /// `sandgate init` makes the first tenant.
     MakeTenant,
-    /// `sandgate init` makes the first API key.
+    /// `sandgate init` makes the first API key, or a new one after all were revoked.
     MakeApiKey,
     /// A start reads the master key, and opens with it what is sealed.
     OpenKeys,
     /// A start finds that the database has lost revocations, and revokes all sessions so far.
     RevokeAllSessions,
+    /// The same start revokes all API keys.
+    RevokeAllApiKeys,
 }
 
 impl Act {
@@ -49,6 +51,7 @@ impl Act {
             Self::MakeApiKey => "init/MakeApiKey",
             Self::OpenKeys => "start/OpenKeys",
             Self::RevokeAllSessions => "start/RevokeAllSessions",
+            Self::RevokeAllApiKeys => "start/RevokeAllApiKeys",
         }
     }
 }

@@ -197,17 +197,26 @@ impl Opening {
                 return Ok(());
             }
         };
-        let store = core.store.clone();
+        let core = Arc::new(core);
+        let mut missing = core.feed.missing();
         // Set here alone, once.
-        drop(self.core.set(Arc::new(core)));
+        drop(self.core.set(Arc::clone(&core)));
         self.part.ready();
-        while self.waited(ASK_AGAIN).await {
-            match store.ping().await {
+        loop {
+            let goes_on = tokio::select! {
+                goes_on = self.waited(ASK_AGAIN) => goes_on,
+                // The feed ends with the core, which is ours.
+                _changed = missing.changed() => true,
+            };
+            if !goes_on {
+                return Ok(());
+            }
+            // Not only whether the database answers: whether it still has all that it had.
+            match core.feed.catch_up(&core.store).await {
                 Ok(()) => self.part.ready(),
                 Err(error) => self.part.missing(chain(&error)),
             }
         }
-        Ok(())
     }
 
     async fn load(&self) -> Result<Core, ServeError> {

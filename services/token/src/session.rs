@@ -93,7 +93,10 @@ pub(crate) fn operations(
     requested: Option<&Operations>,
 ) -> Operations {
     let allowed = template.intersect(granted);
-    requested.map_or(allowed.clone(), |requested| allowed.intersect(requested))
+    match requested {
+        Some(requested) => allowed.intersect(requested),
+        None => allowed,
+    }
 }
 
 /// What minting needs to know beside the request.
@@ -185,19 +188,24 @@ impl<R: CryptoRng> Mint<'_, R> {
             expires_at,
             ..claims
         };
+        let agent_token = self.signed(&agent)?;
         let daemon = Claims {
             token: TokenId::random(self.rng),
             audience: Audience::Daemon,
-            ..agent.clone()
+            ..agent
         };
-        if self.revoked.matches(&agent) || self.revoked.matches(&daemon) {
-            return Err(SessionError::Revoked);
-        }
         Ok(Pair {
-            agent: self.keys.sign(&agent)?,
-            daemon: self.keys.sign(&daemon)?,
+            agent: agent_token,
+            daemon: self.signed(&daemon)?,
             expires_at,
         })
+    }
+
+    fn signed(&self, claims: &Claims) -> Result<String, SessionError> {
+        if self.revoked.matches(claims) {
+            return Err(SessionError::Revoked);
+        }
+        Ok(self.keys.sign(claims)?)
     }
 }
 

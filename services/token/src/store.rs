@@ -36,6 +36,11 @@ pub enum StoreError {
     /// A row is none of ours.
     #[error("a row holds what we do not write")]
     Row(#[source] Malformed),
+    /// A row that was there is not: a revocation of this number.
+    #[error(
+        "revocation {0} is missing from the database, from which none is ever removed: end the service, and restore a backup that has it"
+    )]
+    Damaged(i64),
 }
 
 impl StoreError {
@@ -43,7 +48,7 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Db(error) => error.is_transient(),
-            Self::Row(_) => false,
+            Self::Row(_) | Self::Damaged(_) => false,
         }
     }
 }
@@ -82,14 +87,6 @@ impl Store {
     /// Ends all connections, once what is under way is done.
     pub(crate) async fn close(&self) {
         self.database.close().await;
-    }
-
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        Ok(self.database.ping().await?)
     }
 }
 

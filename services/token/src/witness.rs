@@ -101,7 +101,8 @@ pub(crate) async fn has_lost(
     Ok(note.is_some_and(|note| note.incarnation != incarnation || note.head > head))
 }
 
-/// Revokes every session that began before now, and gives the feed the incarnation `fresh`.
+/// Revokes every session that began before now and every API key, and gives the feed the incarnation `fresh`: which
+/// of them were revoked is what the database has lost.
 ///
 /// # Errors
 /// See [`WitnessError`].
@@ -110,11 +111,11 @@ pub(crate) async fn begin_anew(
     fresh: &str,
     now: Timestamp,
 ) -> Result<(), WitnessError> {
-    tracing::error!("the database has lost revocations: every session so far is revoked");
     let added = Added {
         reason: REASON,
         by: "token",
         at: now,
+        above: 0,
     };
     let mut after = String::new();
     loop {
@@ -127,6 +128,12 @@ pub(crate) async fn begin_anew(
             store.revoke(&target, &added).await?;
         }
     }
+    let keys = store.revoke_all_api_keys(&added).await?;
     store.set_incarnation(fresh).await?;
+    tracing::error!(
+        keys,
+        "the database has lost revocations: every session and every API key so far is revoked; to get a new first \
+         key, end the service, move the file of the old one away and run `sandgate init`"
+    );
     Ok(())
 }

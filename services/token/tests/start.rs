@@ -4,13 +4,11 @@ mod harness;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use harness::{Collector, Home, LIMIT, Token, mint_request, refused};
 use sandgate_api::token::v1 as pb;
-use sandgate_api::token::v1::revocation_target::Scope;
 use sandgate_api::token::v1::token_service_client::TokenServiceClient;
 use sandgate_rpc::config::SecretFile;
 use sandgate_rpc::{
@@ -168,42 +166,6 @@ async fn keys_outlive_the_process_and_so_do_tokens() {
     let again = Token::spawn(token.home, settings);
     again.ready().await;
     again.claims(&pair.agent_token, Audience::Agent).await;
-}
-
-#[tokio::test]
-async fn a_restored_backup_revokes_every_session_before_anything_is_served() {
-    let home = Home::initialized().await;
-    let backup = std::fs::read(home.path("token.db")).expect("a backup");
-    let mut settings = home.config();
-    settings.feed_head_file = Some(home.path("config/feed-head"));
-    let mut token = Token::spawn(home, settings.clone());
-    token.ready().await;
-    let request = mint_request(&token.home.clock);
-    let pair = token
-        .mint(request.clone())
-        .await
-        .expect("minted")
-        .tokens
-        .expect("tokens");
-    token
-        .revoke("default", Scope::User("somebody".to_owned()))
-        .await;
-    token.end();
-    token.ended().await.expect("a clean end");
-    let home = token.home;
-    for name in ["token.db-wal", "token.db-shm"] {
-        drop(std::fs::remove_file(home.path(name)));
-    }
-    std::fs::write(home.path("token.db"), backup).expect("restore");
-    home.clock.advance(Duration::from_secs(1));
-    let token = Token::spawn(home, settings);
-    token.ready().await;
-    assert_eq!(
-        refused(token.renew(&pair.daemon_token).await).1,
-        "SESSION_REVOKED"
-    );
-    // A session that begins today is not concerned.
-    assert!(token.mint(mint_request(&token.home.clock)).await.is_ok());
 }
 
 #[tokio::test]

@@ -176,7 +176,13 @@ impl Follower {
                 .revocations_after(sent, PAGE.min(to - sent))
                 .await
                 .map_err(Ended::Store)?;
+            if page.is_empty() {
+                return Err(Ended::Store(self.core.feed.lacks(sent + 1)));
+            }
             for revocation in page {
+                if revocation.sequence != sent + 1 {
+                    return Err(Ended::Store(self.core.feed.lacks(sent + 1)));
+                }
                 sent = revocation.sequence;
                 let revocation = pb::Revocation {
                     sequence: revocation.sequence,

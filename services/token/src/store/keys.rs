@@ -1,6 +1,6 @@
 //! Rows of signing keys and roots, and the beginning of a database's trust.
 
-use sandgate_db::{Row, params};
+use sandgate_db::{Row, Write, params};
 use sandgate_types::Timestamp;
 
 use super::{Store, StoreError, StoredApiKey, StoredTenant, api_keys, tenants};
@@ -50,9 +50,15 @@ pub(crate) struct Beginning {
 }
 
 const INCARNATION: &str = "feed_incarnation";
+/// Is there while the first API key has to be made anew.
+const FIRST_API_KEY: &str = "first_api_key";
+const WANTED: &str = "wanted";
 const FACT: &str = "SELECT value FROM facts WHERE name = $1";
 const ADD_FACT: &str = "INSERT INTO facts (name, value) VALUES ($1, $2)";
 const SET_FACT: &str = "UPDATE facts SET value = $2 WHERE name = $1";
+const WANT_FACT: &str =
+    "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+const DROP_FACT: &str = "DELETE FROM facts WHERE name = $1";
 const SIGNING_KEYS: &str = "SELECT key_id, algorithm, public_key, sealed, master_key_id, created_at
     FROM signing_keys ORDER BY created_at, key_id";
 const ADD_SIGNING_KEY: &str = "INSERT INTO signing_keys
@@ -155,6 +161,33 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the first API key has to be made anew.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn wants_first_api_key(&self) -> Result<bool, StoreError> {
+        let wanted = self
+            .database
+            .fetch_optional(FACT, params![FIRST_API_KEY])
+            .await?;
+        Ok(wanted.is_some())
+    }
+
+    /// Adds the first API key that was made anew; `false` when another one was meanwhile.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn add_first_api_key(&self, key: &StoredApiKey) -> Result<bool, StoreError> {
+        let mut write = self.database.begin_write().await?;
+        if write.execute(DROP_FACT, params![FIRST_API_KEY]).await? != 1 {
+            write.rollback().await?;
+            return Ok(false);
+        }
+        api_keys::insert(&mut write, key).await?;
+        write.commit().await?;
+        Ok(true)
+    }
+
     /// All signing keys, oldest first.
     ///
     /// # Errors
@@ -189,6 +222,13 @@ impl Store {
             created_at: row.get("created_at")?,
         }))
     }
+}
+
+pub(super) async fn want_first_api_key(write: &mut Write) -> Result<(), StoreError> {
+    write
+        .execute(WANT_FACT, params![FIRST_API_KEY, WANTED])
+        .await?;
+    Ok(())
 }
 
 fn sealed(row: &Row) -> Result<Sealed, StoreError> {

@@ -5,7 +5,7 @@ use sandgate_db::{Row, Write, params};
 use sandgate_session::RevocationTarget;
 use sandgate_types::{ApiKeyId, Timestamp};
 
-use super::{Store, StoreError, StoredApiKey, api_keys};
+use super::{Store, StoreError, StoredApiKey, api_keys, keys};
 
 /// A revocation as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) struct Added<'a> {
     pub by: &'a str,
     /// When.
     pub at: Timestamp,
+    /// Up to this number the database is known to have had rows.
+    pub above: i64,
 }
 
 const HEAD: &str = "SELECT COALESCE(MAX(sequence), 0) AS head FROM revocations";
@@ -39,6 +41,8 @@ const ADD: &str =
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const API_KEY: &str = "SELECT api_key_id, tenant, user_name, roles, may_name_users, description,
     secret_hash, created_at, revoked_at FROM api_keys WHERE api_key_id = $1";
+const LIVING_API_KEYS: &str =
+    "SELECT api_key_id FROM api_keys WHERE revoked_at IS NULL ORDER BY created_at, api_key_id";
 const REVOKE_API_KEY: &str =
     "UPDATE api_keys SET revoked_at = $2 WHERE api_key_id = $1 AND revoked_at IS NULL";
 
@@ -84,6 +88,26 @@ impl Store {
         Ok(Some((sequence, key.revoked_at.unwrap_or(added.at))))
     }
 
+    /// Revokes every API key that is not revoked, and notes that the first one has to be made anew: all or nothing.
+    /// Answers how many there were.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn revoke_all_api_keys(&self, added: &Added<'_>) -> Result<usize, StoreError> {
+        let mut write = self.database.begin_write().await?;
+        let living = write.fetch_all(LIVING_API_KEYS, params![]).await?;
+        for row in &living {
+            let id = ApiKeyId::parse("api_key_id", &row.text("api_key_id")?)?;
+            write
+                .execute(REVOKE_API_KEY, params![id.as_str(), added.at])
+                .await?;
+            add(&mut write, &RevocationTarget::ApiKey(id), added).await?;
+        }
+        keys::want_first_api_key(&mut write).await?;
+        write.commit().await?;
+        Ok(living.len())
+    }
+
     /// The number of the newest revocation; 0 when there is none.
     ///
     /// # Errors
@@ -127,7 +151,16 @@ async fn add(
         return Ok(row.integer("sequence")?);
     }
     let sequence = write.fetch_one(HEAD, params![]).await?.integer("head")? + 1;
-    let Added { reason, by, at } = added;
+    let Added {
+        reason,
+        by,
+        at,
+        above,
+    } = added;
+    // A number that was given before must not be given again: gates that heard of the first never hear of this.
+    if sequence <= *above {
+        return Err(StoreError::Damaged(sequence));
+    }
     let values = params![sequence, kind, tenant, &value, *reason, *by, *at];
     write.execute(ADD, values).await?;
     Ok(sequence)

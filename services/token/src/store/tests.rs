@@ -88,6 +88,7 @@ fn added(seconds: i64) -> Added<'static> {
         reason: "r",
         by: "b",
         at: at(seconds),
+        above: 0,
     }
 }
 
@@ -256,6 +257,62 @@ async fn an_api_key_and_the_feed_hear_of_its_end_together() {
                 .expect(fresh.kind),
             None
         );
+    }
+}
+
+#[tokio::test]
+async fn all_api_keys_end_together_and_one_first_key_is_made_anew() {
+    for (store, fresh) in each_store().await {
+        store.begin(&beginning()).await.expect(fresh.kind);
+        store
+            .add_api_key(&api_key(3, at(20)))
+            .await
+            .expect(fresh.kind);
+        assert!(!store.wants_first_api_key().await.expect(fresh.kind));
+        assert!(
+            !store
+                .add_first_api_key(&api_key(4, at(30)))
+                .await
+                .expect(fresh.kind)
+        );
+        for ended in [2, 0] {
+            let count = store.revoke_all_api_keys(&added(50)).await;
+            assert_eq!(count.expect(fresh.kind), ended, "{}", fresh.kind);
+        }
+        assert_eq!(store.feed_head().await.expect(fresh.kind), 2);
+        assert!(store.wants_first_api_key().await.expect(fresh.kind));
+        let first = api_key(4, at(60));
+        assert!(store.add_first_api_key(&first).await.expect(fresh.kind));
+        assert!(
+            !store
+                .add_first_api_key(&api_key(5, at(60)))
+                .await
+                .expect(fresh.kind)
+        );
+        let keys = store
+            .api_keys(&first.tenant, None, 10)
+            .await
+            .expect(fresh.kind);
+        let living: Vec<_> = keys.iter().filter(|key| key.revoked_at.is_none()).collect();
+        assert_eq!((keys.len(), living), (3, vec![&first]), "{}", fresh.kind);
+    }
+}
+
+#[tokio::test]
+async fn a_number_at_or_below_one_that_is_known_is_not_given() {
+    for (store, fresh) in each_store().await {
+        store.revoke(&user("a"), &added(5)).await.expect(fresh.kind);
+        let above = Added {
+            above: 2,
+            ..added(5)
+        };
+        let refused = store.revoke(&user("b"), &above).await;
+        assert!(
+            matches!(refused, Err(StoreError::Damaged(2))),
+            "{}",
+            fresh.kind
+        );
+        assert_eq!(store.feed_head().await.expect(fresh.kind), 1);
     }
 }
 
