@@ -118,6 +118,8 @@ fn in_child(
     if let Some(group) = group {
         join(group)?;
     }
+    // Less would let agents of the same user stop what it sends, see the module `limits`.
+    crate::limits::all_descriptors()?;
     rustix::process::setsid()?;
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     if rustix::process::getppid() != Some(parent) {

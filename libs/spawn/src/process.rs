@@ -1,4 +1,5 @@
-//! Starts a process of the agent: its own session, the signals of a fresh process, nothing inherited.
+//! Starts a process of the agent: its own session, the signals of a fresh process, nothing inherited, and fewer
+//! descriptors than the runner may have.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -104,6 +105,7 @@ impl Command {
 
 /// What the child does before it becomes the program.
 fn in_child(terminal: bool) -> io::Result<()> {
+    crate::limits::of_the_agent()?;
     rustix::process::setsid()?;
     if terminal {
         // Descriptor 0 is the terminal by now.
