@@ -12,13 +12,14 @@
 pub mod control;
 pub mod helper;
 pub mod inherited;
+pub mod limits;
 pub mod memory;
 pub mod process;
 pub mod sandbox;
 
 mod capability;
+mod counters;
 mod filter;
-mod limits;
 mod mounts;
 mod network;
 mod signals;

@@ -1,11 +1,13 @@
 //! The file system of a sandbox: the machine's programs read-only, an `/etc` of our own, and a bounded tmpfs
-//! for each place that can be written.
+//! for each place that can be written. What is shown of the machine has inodes of its own, in overlays, so that
+//! nobody sees by a watch or a lock what others do with the same files.
 //!
 //! Everything is built below a tmpfs that becomes `/`, from sources below the old root, which is gone at the
 //! end. Runs as the first process of the new namespaces, before any privilege is given up.
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,8 @@ use rustix::process::{chdir, pivot_root};
 
 use crate::control::Control;
 use crate::sandbox::{SpawnError, Spec, inside};
+
+mod proc;
 
 /// Where the new tree is built; any directory that every Linux has, ours hides it in our namespace only.
 const BASE: &str = "/tmp";
@@ -32,24 +36,10 @@ const ETC: [&str; 5] = [
 ];
 /// Devices without state.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-/// What of `/proc` beside processes is shown: what ordinary tools need to know of the machine. All else is
-/// hidden, whatever a kernel adds.
-const SHOWN: [&str; 12] = [
-    "cpuinfo",
-    "filesystems",
-    "loadavg",
-    "meminfo",
-    "mounts",
-    "net",
-    "self",
-    "stat",
-    "sys",
-    "thread-self",
-    "uptime",
-    "version",
-];
-/// What `/` and `/dev` themselves may hold: names of mounts.
-const TREE_OPTIONS: &str = "mode=755,size=256k,nr_inodes=512";
+/// What `/` and `/dev` themselves may hold: names of mounts, and a few files of `/etc`.
+const TREE_OPTIONS: &str = "mode=755,size=4m,nr_inodes=512";
+/// An empty directory of the new tree: an overlay has two layers at least.
+const EMPTY: &str = "/run";
 /// Entries of a writable tmpfs for each of its megabytes; a tree of small files fills its bytes first.
 const INODES_PER_MEGABYTE: u64 = 1024;
 
@@ -78,10 +68,11 @@ pub(crate) fn enter(spec: &Spec) -> Result<(), SpawnError> {
     fs::create_dir("old").map_err(at("make a place for the old root"))?;
     pivot_root(".", "old").map_err(|error| at("change the root")(error.into()))?;
     chdir("/").map_err(|error| at("enter the new root")(error.into()))?;
+    fs::create_dir(EMPTY).map_err(at("make an empty directory"))?;
     system().map_err(at("show the system"))?;
     etc().map_err(at("make /etc"))?;
     devices(spec).map_err(at("make /dev"))?;
-    proc().map_err(at("mount /proc"))?;
+    proc::make().map_err(at("mount /proc"))?;
     writable(spec).map_err(at("mount the writable places"))?;
     if Control::OldRoot.applies() {
         unmount("/old", UnmountFlags::DETACH)
@@ -117,7 +108,7 @@ fn system() -> io::Result<()> {
             Ok(facts) if facts.is_symlink() => symlink(fs::read_link(&source)?, &target)?,
             Ok(facts) if facts.is_dir() => {
                 fs::create_dir(&target)?;
-                bind(&source, &target)?;
+                show(&source, &target)?;
             }
             // A machine without it has no programs there.
             Ok(_) | Err(_) => {}
@@ -154,10 +145,10 @@ fn etc() -> io::Result<()> {
         }
         if facts.is_dir() {
             fs::create_dir_all(&target)?;
+            show(&resolved, &target)?;
         } else {
-            fs::write(&target, "")?;
+            fs::copy(&resolved, &target)?;
         }
-        bind(&resolved, &target)?;
     }
     Ok(())
 }
@@ -209,47 +200,11 @@ fn devices(spec: &Spec) -> io::Result<()> {
     bounded("/dev/shm", spec.shared_memory, 0o1777)
 }
 
-fn proc() -> io::Result<()> {
-    fs::create_dir("/proc")?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    if Control::ProcessNamespace.applies() {
-        mount("proc", "/proc", "proc", flags, c"")?;
-    } else {
-        mount_bind_recursive("/old/proc", "/proc")?;
-    }
-    if Control::HiddenProc.applies() {
-        hide(flags)?;
-    }
-    mount_bind_recursive("/proc/sys", "/proc/sys")?;
-    read_only("/proc/sys", flags)
-}
-
-/// Hides all of `/proc` that is not to be seen.
-fn hide(flags: MountFlags) -> io::Result<()> {
-    for entry in fs::read_dir("/proc")? {
-        let entry = entry?;
-        let (name, target) = (entry.file_name(), entry.path());
-        let name = name.to_string_lossy();
-        let process = name.bytes().all(|byte| byte.is_ascii_digit());
-        if process || SHOWN.contains(&&*name) {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
-            let empty = "mode=555,size=4k,nr_inodes=2";
-            tmpfs(&target, flags | MountFlags::RDONLY, empty)?;
-        } else {
-            mount_bind_recursive("/dev/null", &target)?;
-        }
-    }
-    Ok(())
-}
-
 fn writable(spec: &Spec) -> io::Result<()> {
     bounded("/workspace", spec.workspace, 0o755)?;
     fs::create_dir("/home")?;
     bounded("/home/agent", spec.home, 0o755)?;
     bounded("/tmp", spec.temporary, 0o1777)?;
-    fs::create_dir("/run")?;
     fs::create_dir("/var")?;
     symlink("/tmp", "/var/tmp")
 }
@@ -273,10 +228,32 @@ fn bounded(path: &str, bytes: u64, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// Shows `source` at `target`, with all below it, read-only and without set-uid programs and devices.
-fn bind(source: &Path, target: &Path) -> io::Result<()> {
-    mount_bind_recursive(source, target)?;
+/// Shows a directory at `target`, with all below it, read-only and without set-uid programs and devices. An overlay
+/// leaves out what is mounted below; then, and where a kernel makes none for a user, the very files are shown.
+fn show(source: &Path, target: &Path) -> io::Result<()> {
+    let layers = [
+        b"lowerdir=",
+        source.as_os_str().as_bytes(),
+        b":",
+        EMPTY.as_bytes(),
+    ]
+    .concat();
+    let layers = std::ffi::CString::new(layers)?;
+    let options = layers.as_c_str();
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    if has_mounts(source) || mount("overlay", target, "overlay", flags, options).is_err() {
+        mount_bind_recursive(source, target)?;
+    }
     close(target)
+}
+
+/// Whether something is mounted below a directory of the old tree, as far as that can be told.
+fn has_mounts(folder: &Path) -> bool {
+    let Ok(all) = fs::read_to_string("/old/proc/self/mountinfo") else {
+        return true;
+    };
+    let mut points = all.lines().filter_map(|line| line.split(' ').nth(4));
+    points.any(|point| Path::new(point) != folder && Path::new(point).starts_with(folder))
 }
 
 /// Makes a mount and all below it read-only (`mount_setattr`, Linux 5.12).

@@ -7,7 +7,8 @@
 //! | | |
 //! |---|---|
 //! | namespaces | user, mount, pid, network, ipc, uts, cgroup, all new |
-//! | uid and gid | 1000 inside, mapped to the one outside; no other is mapped, no supplementary group |
+//! | uid and gid | 1000 inside, mapped to the one outside; no other is mapped |
+//! | supplementary groups | none where root started us; an ordinary user cannot give up its own |
 //! | capabilities | none in any set, none to be gained; no new privileges |
 //! | system calls | the allow-list of the module `filter` |
 //! | descriptors | 0, 1 and 2 on /dev/null, 3 is the socket to the keeper |
