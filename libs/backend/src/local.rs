@@ -13,6 +13,7 @@ mod memory;
 mod pool;
 mod processes;
 mod registry;
+mod supervisor;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

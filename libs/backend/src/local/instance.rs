@@ -20,8 +20,9 @@ use tokio::sync::watch;
 use super::config::Limits;
 use super::kills::Kills;
 use super::launcher::Launcher;
-use super::memory::{self, Group, Mechanism};
+use super::memory::{Group, Mechanism};
 use super::processes::{END_LIMIT, Place, Processes, end_child, pid_of};
+use super::supervisor;
 
 /// From the first process to a sandbox whose ways out were tried; it takes 30 to 50 ms.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -74,7 +75,7 @@ impl Instance {
         let mut place = Place::take(launcher, &id, limits)?;
         let mut argv = launcher.argv("sandbox");
         argv.extend(limits.spec(supervised).to_arguments());
-        argv.extend(launcher.argv("runner"));
+        argv.extend(launcher.runner_argv());
         let group = place.group.as_ref().map(Group::procs).transpose();
         let (own_kills, kills) = match &place.group {
             Some(group) => (None, group.kills()),
@@ -215,9 +216,9 @@ impl Instance {
             return std::future::pending().await;
         };
         loop {
-            tokio::time::sleep(memory::LOOK_EVERY).await;
-            for first in memory::children(self.sandbox) {
-                memory::supervise(first, *bytes, kills);
+            tokio::time::sleep(supervisor::LOOK_EVERY).await;
+            for first in supervisor::children(self.sandbox) {
+                supervisor::supervise(first, *bytes, kills);
             }
         }
     }

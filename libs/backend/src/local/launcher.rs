@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 use sandgate_spawn::control::Control;
 use sandgate_spawn::helper::{Helper, Program};
+use sandgate_spawn::limits::DESCRIPTORS_IN_RESERVE;
 use tokio::sync::oneshot;
 
 use super::config::{Limits, LocalConfig, LocalTemplate, SHARED_MEMORY};
@@ -87,6 +88,9 @@ impl Launcher {
             })
             .map_err(StartError::Thread)?;
         let is_root = rustix::process::geteuid().is_root();
+        if !is_root {
+            tell_of_groups();
+        }
         Ok(Self {
             jobs: Some(jobs),
             thread: Some(thread),
@@ -120,15 +124,22 @@ impl Launcher {
                             root, or in a unit with Delegate=memory";
                 return refuse(rule.to_owned());
             }
-            for (name, wanted, resource) in [
-                ("processes", processes, Resource::Nproc),
-                ("descriptors", descriptors, Resource::Nofile),
+            for (name, wanted, reserve, resource) in [
+                ("processes", processes, 0, Resource::Nproc),
+                (
+                    "descriptors",
+                    descriptors,
+                    DESCRIPTORS_IN_RESERVE,
+                    Resource::Nofile,
+                ),
             ] {
-                if let Some(most) = getrlimit(resource).maximum
-                    && u64::from(wanted) > most
+                if let Some(hard) = getrlimit(resource).maximum
+                    && u64::from(wanted).saturating_add(reserve) > hard
                 {
+                    let most = hard.saturating_sub(reserve);
                     return refuse(format!(
-                        "{name} must be at most {most}, the hard limit here"
+                        "{name} must be at most {most}, the hard limit here ({hard}) without what the runner needs \
+                         ({reserve}); raise it with `ulimit -H` as root, or with LimitNOFILE and LimitNPROC of a unit"
                     ));
                 }
             }
@@ -140,6 +151,15 @@ impl Launcher {
     pub(super) fn argv(&self, role: &str) -> Vec<OsString> {
         let mut argv = self.argv.clone();
         argv.push(role.into());
+        argv
+    }
+
+    /// The command line of a runner. It can be read inside, and does not tell where our binary is.
+    pub(super) fn runner_argv(&self) -> Vec<OsString> {
+        let mut argv = self.argv("runner");
+        if let Some(name) = argv.first_mut() {
+            *name = "sandboxd".into();
+        }
         argv
     }
 
@@ -215,6 +235,19 @@ impl Launcher {
             count("descriptors", limits.descriptors, "rlimit-nofile"),
             bytes("output", OUTPUT_MAX_BYTES, "keeper-ring"),
         ]
+    }
+}
+
+/// An ordinary user's processes keep its groups, and so do its sandboxes: only root can give groups up.
+fn tell_of_groups() {
+    let own = rustix::process::getegid();
+    // A list that cannot be read has more than a handful.
+    let others = rustix::process::getgroups().map_or(true, |all| all.iter().any(|it| *it != own));
+    if others {
+        tracing::warn!(
+            "this user is in more groups than its own, and so is whatever runs in its sandboxes, for what of the \
+             machine's programs is shown there; use a user without other groups, or root, to be rid of them"
+        );
     }
 }
 

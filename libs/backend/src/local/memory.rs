@@ -1,27 +1,24 @@
-//! How the memory of a whole sandbox is bounded: by a control group where we may make one, else by a
-//! supervisor that looks ten times a second and kills the largest process.
+//! How the memory of a whole sandbox is bounded: by a control group where we may make one, else by the supervisor.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use sandgate_spawn::control::Control;
 use sandgate_types::InstanceId;
 
 use super::config::Limits;
-use super::kills::Kills;
 
 const V1: &str = "/sys/fs/cgroup/memory";
 const V2: &str = "/sys/fs/cgroup";
+/// Bytes in the buffers of TCP connections, which the first version of control groups counts apart from the rest
+/// of memory, and only where they have a limit. Beyond it each connection still gets a few pages.
+const TCP_LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
+/// That limit: some hundred connections at full speed.
+const TCP_BYTES: u64 = 32 << 20;
 /// Every group of ours is called by this, the pid of its mesh, and its instance.
 const NAME: &str = "sandgate";
-/// How often the supervisor looks.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The most processes that one look counts; more than any template allows would be an error of ours.
-const PROCESSES_MAX: usize = 65_536;
 
 /// What this machine lets us use. Groups are made in a folder that is found once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +54,10 @@ impl Mechanism {
 
     pub(super) fn as_str(&self) -> &'static str {
         match self {
-            Self::CgroupV1(_) => "cgroup-v1",
+            // The kernel presses connections to their least there, and bounds no more than that.
+            Self::CgroupV1(_) => "cgroup-v1-without-tcp-buffers",
             Self::CgroupV2(_) => "cgroup-v2",
-            Self::Supervisor => "supervisor-pss",
+            Self::Supervisor => "supervisor-pss-without-kernel-buffers",
         }
     }
 
@@ -94,11 +92,10 @@ impl Mechanism {
         };
         fs::create_dir(&group.folder)?;
         let set = || {
-            // Not created: a folder of something else has no such file.
-            let mut file = OpenOptions::new()
-                .write(true)
-                .open(group.folder.join(limit))?;
-            file.write_all(bytes.to_string().as_bytes())?;
+            write(&group.folder.join(limit), bytes)?;
+            if let (Self::CgroupV1(_), Some(file)) = (self, tcp_limit(&group.folder)) {
+                write(&file, TCP_BYTES)?;
+            }
             group.procs().map(drop)
         };
         if let Err(error) = set() {
@@ -125,6 +122,18 @@ impl Mechanism {
             }
         }
     }
+}
+
+/// Where the limit of TCP buffers of a group is, on a kernel that has one.
+fn tcp_limit(folder: &Path) -> Option<PathBuf> {
+    let file = folder.join(TCP_LIMIT);
+    file.exists().then_some(file)
+}
+
+/// Sets a limit. Its file is not created: a folder of something else has none.
+fn write(file: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(file)?;
+    file.write_all(bytes.to_string().as_bytes())
 }
 
 /// Whether a folder is the group of a mesh that does not run any more.
@@ -169,75 +178,6 @@ impl Group {
     }
 }
 
-/// Kills the largest process of a sandbox when all together use more than `bytes`.
-pub(super) fn supervise(first: Pid, bytes: u64, kills: &Kills) {
-    let all = descendants(first);
-    // Cheap, and never less than the exact sum, in which shared pages count once.
-    let resident = all.iter().filter_map(|pid| resident_bytes(*pid));
-    if resident.fold(0, u64::saturating_add) <= bytes {
-        return;
-    }
-    let mut largest = None;
-    let mut sum = 0u64;
-    for pid in all {
-        let used = proportional_bytes(pid).unwrap_or(0);
-        sum = sum.saturating_add(used);
-        if pid != first && largest.is_none_or(|(most, _)| used > most) {
-            largest = Some((used, pid));
-        }
-    }
-    if sum > bytes
-        && let Some((_, pid)) = largest
-    {
-        kills.add();
-        // Who ended meanwhile needs no killing; a number is not reused within a look.
-        if kill_process(pid, Signal::KILL).is_ok() {
-            tracing::info!("a process was killed, since its sandbox used more memory than it may");
-        }
-    }
-}
-
-/// The children of a process, whichever of its threads started them; none when it is gone.
-pub(super) fn children(pid: Pid) -> Vec<Pid> {
-    let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
-    let mut found = Vec::new();
-    for thread in threads.into_iter().flatten().flatten() {
-        let listed = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        let numbers = listed.split_whitespace();
-        found.extend(numbers.filter_map(|word| Pid::from_raw(word.parse().ok()?)));
-    }
-    found
-}
-
-fn descendants(first: Pid) -> Vec<Pid> {
-    let mut found = vec![first];
-    let mut next = 0;
-    while let Some(pid) = found.get(next).copied()
-        && found.len() < PROCESSES_MAX
-    {
-        found.extend(children(pid));
-        next += 1;
-    }
-    found
-}
-
-/// What a process has in memory, shared or not.
-fn resident_bytes(pid: Pid) -> Option<u64> {
-    bytes_in(pid, "status", "VmRSS:")
-}
-
-/// What a process uses, with shared pages divided among those who share them.
-fn proportional_bytes(pid: Pid) -> Option<u64> {
-    bytes_in(pid, "smaps_rollup", "Pss:")
-}
-
-fn bytes_in(pid: Pid, file: &str, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{}/{file}", pid.as_raw_nonzero())).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    kilobytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,30 +202,5 @@ mod tests {
         assert!(!left("sandgate-7-i1"));
         assert!(!left("sandgate-x-i1"));
         assert!(!left("user-8-i1"));
-    }
-
-    #[test]
-    fn our_own_memory_is_counted() {
-        let pid = rustix::process::getpid();
-        let (exact, most) = (proportional_bytes(pid), resident_bytes(pid));
-        assert!(exact.expect("readable") > 1024);
-        assert!(exact <= most);
-        assert!(descendants(pid).contains(&pid));
-    }
-
-    #[test]
-    fn the_child_of_any_thread_is_a_child() {
-        let started = std::thread::spawn(|| {
-            let mut child = std::process::Command::new("cat")
-                .stdin(std::process::Stdio::piped())
-                .spawn()
-                .expect("start");
-            let pid = Pid::from_raw(i32::try_from(child.id()).expect("a number"));
-            let seen = children(rustix::process::getpid()).contains(&pid.expect("a number"));
-            drop(child.stdin.take());
-            child.wait().expect("it ends with its input");
-            seen
-        });
-        assert!(started.join().expect("the thread"));
     }
 }

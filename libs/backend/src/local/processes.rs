@@ -11,7 +11,8 @@ use sandgate_types::InstanceId;
 use super::config::Limits;
 use super::instance::watched;
 use super::launcher::{Launcher, Slot};
-use super::memory::{self, Group};
+use super::memory::Group;
+use super::supervisor;
 
 /// What was killed is gone by then, or the kernel cannot end it.
 pub(super) const END_LIMIT: Duration = Duration::from_secs(5);
@@ -72,7 +73,7 @@ impl Processes {
     pub(super) async fn end(mut self, sandbox: Pid) -> Option<Self> {
         // The first process of the sandbox takes everything inside along, and its parent waits for that: once
         // the parent has ended by itself, nobody is left.
-        let inside = memory::children(sandbox);
+        let inside = supervisor::children(sandbox);
         for first in &inside {
             kill(*first);
         }
@@ -100,7 +101,7 @@ impl Processes {
 /// Ends a sandbox without a keeper; `true` once nothing is left.
 pub(super) async fn end_child(mut child: Child) -> bool {
     if let Some(pid) = pid_of(&child) {
-        for first in memory::children(pid) {
+        for first in supervisor::children(pid) {
             kill(first);
         }
         kill(pid);
