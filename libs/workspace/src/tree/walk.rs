@@ -46,6 +46,8 @@ pub enum Skip {
     Unreadable,
     /// Its path would be longer or deeper than one may be.
     Unnameable,
+    /// Its name is one of those under which files are written until they are complete.
+    Partial,
 }
 
 /// What a walk came across, counted.
@@ -59,6 +61,8 @@ pub struct Walked {
     pub unreadable: u64,
     /// Paths too long or too deep.
     pub unnameable: u64,
+    /// Names of unfinished files.
+    pub partial: u64,
 }
 
 impl Tree {
@@ -115,6 +119,14 @@ impl Tree {
                     })?;
                     continue;
                 };
+                if is_partial(&name) {
+                    walked.partial += 1;
+                    visit(Visit::Skipped {
+                        path,
+                        why: Skip::Partial,
+                    })?;
+                    continue;
+                }
                 match stat.kind {
                     Kind::Special => {
                         walked.special += 1;
@@ -145,9 +157,6 @@ impl Tree {
         let most = usize::try_from(left).unwrap_or(usize::MAX);
         let mut found = Vec::new();
         for name in names(&directory, most)? {
-            if is_partial(&name) {
-                continue;
-            }
             let stat =
                 match rustix::fs::statat(&directory, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(raw) => Stat::from_raw(&raw),

@@ -5,8 +5,9 @@ mod why;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sandgate_rpc::{Fault, Reason};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::identity::Phase;
 use super::instance::{AttachError, Unusable, WORKSPACE};
@@ -192,18 +193,48 @@ impl From<NotKept> for Fault {
 }
 
 /// Why a sync stored nothing; several askers may share one reason.
-pub(crate) fn not_synced(error: &Arc<SyncError>) -> Fault {
-    let message = error.to_string();
-    match &**error {
+pub(crate) fn not_synced(error: &Arc<SyncError>) -> Status {
+    let fault = match &**error {
         SyncError::NotHydrated => Unusable::NotHydrated.into(),
         SyncError::Runner(RunnerError::Failed(why)) => of_why("path", *why),
         SyncError::Runner(RunnerError::Gone) | SyncError::Ending => ending(),
-        SyncError::Runner(RunnerError::Senseless) => Fault::internal(Arc::clone(error)),
-        SyncError::TooMany(_) => of_why("path", Why::TooMany),
-        SyncError::Store(_) => {
-            Fault::unavailable(reason("STORE_UNAVAILABLE"), message).retry_after(SOON)
+        SyncError::Runner(RunnerError::Senseless) | SyncError::Unread(_) => {
+            Fault::internal(Arc::clone(error))
         }
-        SyncError::Contended => Fault::aborted(reason("WORKSPACE_CONTENDED"), message),
+        SyncError::TooMany(_) => of_why("path", Why::TooMany),
+        SyncError::Store(answer) => return not_stored(error, answer),
+        SyncError::Contended => Fault::aborted(reason("WORKSPACE_CONTENDED"), error.to_string()),
+    };
+    fault.into()
+}
+
+/// What the store answered: passing trouble as such, and a refusal with the store's own reason.
+fn not_stored(error: &Arc<SyncError>, answer: &Status) -> Status {
+    match answer.code() {
+        // A token that is not good now is renewed meanwhile.
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Unavailable
+        | Code::Unauthenticated => {
+            let reason = reason("STORE_UNAVAILABLE");
+            status(Fault::unavailable(reason, error.to_string()).retry_after(SOON))
+        }
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange => {
+            let details = Bytes::copy_from_slice(answer.details());
+            Status::with_details(answer.code(), answer.message(), details)
+        }
+        Code::Unimplemented | Code::Internal | Code::DataLoss => {
+            status(Fault::internal(Arc::clone(error)))
+        }
     }
 }
 
@@ -214,8 +245,6 @@ pub(crate) fn status(error: impl Into<Fault>) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
-
     use super::*;
 
     #[test]

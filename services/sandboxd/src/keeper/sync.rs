@@ -4,9 +4,12 @@
 //! running gets the next one, which sees all that they wrote before they asked. A workspace that could not be
 //! brought in is never synced: half a tree must not become the newest version.
 
+mod bytes;
 mod changes;
+mod commit;
 mod content;
 mod hydrate;
+mod left_out;
 mod pace;
 mod round;
 mod snapshot;
@@ -29,6 +32,7 @@ use super::gate::DaemonChannel;
 use super::report::Reporter;
 use super::runner::{Runner, RunnerError};
 
+use self::left_out::LeftOut;
 pub(crate) use hydrate::HydrateError;
 
 /// Who may ask at a time.
@@ -50,8 +54,8 @@ pub(crate) enum Hydration {
 pub(crate) struct Synced {
     /// The newest version; empty when the workspace has never held anything.
     pub(crate) version: String,
-    /// How many devices, sockets and pipes were left out.
-    pub(crate) skipped: u64,
+    /// What of the workspace is in no version.
+    pub(crate) left_out: LeftOut,
 }
 
 /// Why a sync stored nothing.
@@ -63,6 +67,9 @@ pub(crate) enum SyncError {
     /// The runner could not show the workspace.
     #[error(transparent)]
     Runner(#[from] RunnerError),
+    /// The kernel could not read a file that is there.
+    #[error("a file of the workspace could not be read")]
+    Unread(#[from] std::io::Error),
     /// The workspace has more entries than are synced.
     #[error(transparent)]
     TooMany(#[from] snapshot::TooMany),
@@ -118,6 +125,8 @@ struct Store {
     seed: ChunkingSeed,
     snapshot: Snapshot,
     head: String,
+    /// Whether somebody else's version was taken for the head: it may lack what the snapshot holds for stored.
+    follows_others: bool,
 }
 
 impl Syncer {
@@ -171,6 +180,7 @@ async fn run(
         seed,
         snapshot: Snapshot::default(),
         head: String::new(),
+        follows_others: false,
     };
     match store.hydrate(&version).await {
         Ok(()) => {
@@ -231,6 +241,13 @@ impl Store {
     async fn sync(&mut self) -> Result<Synced, SyncError> {
         let before = self.head.clone();
         let synced = Round::of(self).run().await?;
+        if synced.left_out.count() > 0 {
+            tracing::warn!(
+                count = synced.left_out.count(),
+                names = ?synced.left_out.names(),
+                "some of the workspace cannot be stored"
+            );
+        }
         if synced.version != before {
             self.parts.reporter.synced(&synced.version);
         }

@@ -5,7 +5,7 @@ use super::{Info, Nothing};
 /// One frame of [`super::Request::Walk`]'s stream.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct WalkFrame {
-    #[prost(oneof = "WalkPart", tags = "1, 2, 3")]
+    #[prost(oneof = "WalkPart", tags = "1, 2, 3, 4")]
     pub(crate) part: Option<WalkPart>,
 }
 
@@ -16,9 +16,12 @@ pub(crate) enum WalkPart {
     /// What is in this directory cannot be seen, which is not the same as gone.
     #[prost(bytes = "vec", tag = "2")]
     Unknown(Vec<u8>),
-    /// The last frame: how many devices, sockets and pipes were left out.
-    #[prost(uint64, tag = "3")]
-    Done(u64),
+    /// The last frame; without it nothing is known to be gone.
+    #[prost(message, tag = "3")]
+    Done(Nothing),
+    /// What is at this path is not stored.
+    #[prost(bytes = "vec", tag = "4")]
+    LeftOut(Vec<u8>),
 }
 
 /// One frame of [`super::Request::Apply`]'s stream.

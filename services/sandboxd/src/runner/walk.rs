@@ -5,7 +5,7 @@ use sandgate_workspace::tree::{Skip, Tree, TreeError, Visit, WalkLimits};
 
 use super::files::{info, why};
 use super::stream::Frames;
-use crate::protocol::{WalkFrame, WalkPart, Why};
+use crate::protocol::{Nothing, WalkFrame, WalkPart, Why};
 
 /// The most entries of a workspace that is synced, those included that are left out.
 const ENTRIES_MAX: u64 = 250_000;
@@ -23,7 +23,7 @@ impl From<TreeError> for Stopped {
     }
 }
 
-/// Writes every entry to the stream, then how many were left out.
+/// Writes every entry to the stream, those included that are not stored.
 pub(super) fn walk(tree: &Tree, frames: &mut Frames) -> Result<(), Why> {
     let mut show = |part| {
         frames
@@ -46,11 +46,12 @@ pub(super) fn walk(tree: &Tree, frames: &mut Frames) -> Result<(), Why> {
                 why: Skip::Unreadable | Skip::Unnameable,
             } => show(WalkPart::Unknown(path.into_bytes())),
             Visit::Skipped {
-                why: Skip::Special, ..
-            } => Ok(()),
+                path,
+                why: Skip::Special | Skip::Partial,
+            } => show(WalkPart::LeftOut(path.into_bytes())),
         },
     );
-    match walked.and_then(|walked| show(WalkPart::Done(walked.special))) {
+    match walked.and_then(|_| show(WalkPart::Done(Nothing {}))) {
         Ok(()) => Ok(()),
         Err(Stopped::Tree(error)) => Err(why(error)),
         Err(Stopped::Gone) => Err(Why::Io),

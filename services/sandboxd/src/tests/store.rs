@@ -5,6 +5,7 @@ mod service;
 use std::collections::{BTreeMap, HashMap};
 
 use sandgate_api::storage::v1 as pb;
+use tonic::Status;
 
 use super::harness::NEVER;
 use super::mesh::Mesh;
@@ -19,6 +20,12 @@ pub(super) struct Store {
     begun: usize,
     /// Moves the head by itself before the next commit.
     interferes: Option<pb::Entry>,
+    /// What commits are answered.
+    refuses: Option<Status>,
+    /// How many more times nothing is brought.
+    hydrates_fail: usize,
+    /// How many entries a version is said to have.
+    claims: Option<u64>,
 }
 
 /// Offers of chunks that are not answered yet.
@@ -100,9 +107,36 @@ impl Mesh {
         state.head()
     }
 
+    /// Makes a version that is the one of this number again, as somebody does who restores it.
+    pub(super) fn restore(&self, number: usize) {
+        let mut state = self.store();
+        let version = state.versions[number - 1].clone();
+        state.versions.push(version);
+    }
+
     /// Lets somebody else write `entry` right before the next commit.
     pub(super) fn interfere(&self, entry: pb::Entry) {
         self.store().interferes = Some(entry);
+    }
+
+    /// What commits are answered from now on.
+    pub(super) fn refuse_commits(&self, status: Status) {
+        self.store().refuses = Some(status);
+    }
+
+    /// Lets so many attempts to bring a version in fail half way.
+    pub(super) fn fail_hydrates(&self, count: usize) {
+        self.store().hydrates_fail = count;
+    }
+
+    /// Says of every version that it has so many entries.
+    pub(super) fn claim_entries(&self, count: u64) {
+        self.store().claims = Some(count);
+    }
+
+    /// How many uploads were begun.
+    pub(super) fn begun(&self) -> usize {
+        self.store().begun
     }
 
     /// Brings what another store holds of content here.

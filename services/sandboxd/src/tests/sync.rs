@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use super::harness::{Sandbox, reason};
 use super::store::file;
 
-async fn sync(sandbox: &Sandbox) -> Result<pb::SyncFilesResponse, Status> {
+pub(super) async fn sync(sandbox: &Sandbox) -> Result<pb::SyncFilesResponse, Status> {
     sandbox
         .files()
         .sync_files(pb::SyncFilesRequest {})
@@ -19,7 +19,7 @@ async fn sync(sandbox: &Sandbox) -> Result<pb::SyncFilesResponse, Status> {
         .map(tonic::Response::into_inner)
 }
 
-fn paths(sandbox: &Sandbox) -> Vec<String> {
+pub(super) fn paths(sandbox: &Sandbox) -> Vec<String> {
     sandbox
         .mesh
         .newest()
@@ -111,7 +111,7 @@ async fn the_tree_that_was_stored_is_the_tree_that_is_brought_in() {
         "{:?}",
         finished.text()
     );
-    // Nothing changed, so nothing is stored: the files are read once more, since they were written just now.
+    // Nothing changed, so nothing is stored.
     let (head, uploaded) = (sandbox.mesh.head(), sandbox.mesh.uploaded());
     sync(&sandbox).await.expect("synced");
     assert_eq!(sandbox.mesh.uploaded(), uploaded);

@@ -281,10 +281,10 @@ impl FileService for Services {
             .syncer
             .sync()
             .await
-            .map_err(|error| status(not_synced(&error)))?;
+            .map_err(|error| not_synced(&error))?;
         Ok(pb::SyncFilesResponse {
             version: synced.version,
-            skipped: synced.skipped,
+            skipped: synced.left_out.count(),
         }
         .into())
     }

@@ -4,17 +4,18 @@ use sandgate_types::Timestamp;
 use sandgate_workspace::TreePath;
 use sandgate_workspace::tree::Mtime;
 
+use super::left_out::LeftOut;
 use super::snapshot::{Differences, FileTime, Fingerprint, Kind, Snapshot};
 use super::{Store, SyncError};
 use crate::keeper::runner::RunnerError;
-use crate::protocol::{self, Info, Time, WalkPart};
+use crate::protocol::{self, Info, Nothing, Time, WalkPart};
 
 /// What a walk found.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) differences: Differences,
-    /// Devices, sockets and pipes.
-    pub(super) skipped: u64,
+    /// What cannot be stored.
+    pub(super) left_out: LeftOut,
 }
 
 impl Store {
@@ -25,7 +26,7 @@ impl Store {
         } = self;
         let mut stream = parts.runner.walk().await?;
         let mut walk = Snapshot::walk(snapshot);
-        let mut skipped = 0;
+        let mut left_out = LeftOut::default();
         while let Some(part) = stream.next().await? {
             match part {
                 WalkPart::Entry(entry) => {
@@ -37,15 +38,19 @@ impl Store {
                         walk.see(&entry.path, fingerprint)?;
                     }
                 }
-                WalkPart::Unknown(path) => walk.is_unknown_below(&path),
-                WalkPart::Done(special) => skipped = special,
+                WalkPart::Unknown(path) => {
+                    walk.is_unknown_below(&path);
+                    left_out.add(&path);
+                }
+                WalkPart::LeftOut(path) => left_out.add(&path),
+                WalkPart::Done(Nothing {}) => {}
             }
         }
         // Absence is concluded from a complete walk alone.
         stream.finish().await?;
         Ok(Seen {
             differences: walk.finish(),
-            skipped,
+            left_out,
         })
     }
 }

@@ -1,17 +1,14 @@
 //! The content of a changed file: read, cut, and sent as far as the store lacks it.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-
 use sandgate_api::storage::v1 as pb;
 use sandgate_api::storage::v1::sync_service_client::SyncServiceClient;
-use sandgate_workspace::tree::next_data;
 use sandgate_workspace::{ContentHash, Cutter, FILE_MAX_BYTES, FILE_PIECES_MAX, Piece, Stated};
+use std::collections::BTreeSet;
 
 use super::SyncError;
-use super::snapshot::{FileTime, Fingerprint, Kind};
-use super::source::Source;
+use super::bytes::{extent, has_more_pieces, look_at, read_at};
+use super::snapshot::Fingerprint;
+use super::source::{Opened, Source};
 use crate::keeper::gate::DaemonChannel;
 use crate::protocol::PIECE_MAX_BYTES;
 
@@ -40,6 +37,10 @@ pub(super) enum Reading {
     Whole(Read),
     /// The file was gone or replaced before its end.
     Cut,
+    /// It was not there.
+    Gone,
+    /// It is there and cannot be stored: too large, in too many pieces, or not for us to read.
+    LeftOut,
 }
 
 /// An upload in progress.
@@ -75,27 +76,35 @@ impl Upload {
         &self.id
     }
 
-    /// Reads a file and sends what the store lacks; `None` when it is gone or too large to be stored.
+    /// Reads a file and sends what the store lacks.
+    ///
+    /// # Errors
+    /// [`SyncError::Unread`] when the kernel could not read what is there: what is not known must not be stored
+    /// as zeros. A file that is cut short meanwhile has a hole where it was, and counts as torn.
     pub(super) async fn read(
         &mut self,
         source: &mut Source<'_>,
         cutter: &mut Cutter,
-    ) -> Result<Option<Reading>, SyncError> {
-        let Some(fingerprint) = source.open().await?.and_then(look_at) else {
-            return Ok(None);
+    ) -> Result<Reading, SyncError> {
+        let file = match source.open().await? {
+            Opened::File(file) => file,
+            Opened::Gone => return Ok(Reading::Gone),
+            Opened::Closed => return Ok(Reading::LeftOut),
+        };
+        let Some(fingerprint) = look_at(file)? else {
+            return Ok(Reading::Gone);
         };
         let size = fingerprint.size;
-        if size > FILE_MAX_BYTES {
-            return Ok(None);
+        if size > FILE_MAX_BYTES || has_more_pieces(file, size, FILE_PIECES_MAX)? {
+            return Ok(Reading::LeftOut);
         }
         let mut content = Stated::new();
         let mut position = 0;
         loop {
-            let Some(file) = source.open().await? else {
-                return Ok(Some(cut(cutter)));
+            let Opened::File(file) = source.open().await? else {
+                return Ok(cut(cutter));
             };
-            // A file that is cut short while it is read has a hole where it was.
-            let Some(data) = next_data(file, position, size).unwrap_or(None) else {
+            let Some(data) = extent(file, position, size)? else {
                 break;
             };
             hole(&mut content, data.start - position);
@@ -105,10 +114,10 @@ impl Upload {
                 let most = buffer
                     .len()
                     .min(usize::try_from(data.end - position).unwrap_or(usize::MAX));
-                let Some(file) = source.open().await? else {
-                    return Ok(Some(cut(cutter)));
+                let Opened::File(file) = source.open().await? else {
+                    return Ok(cut(cutter));
                 };
-                let count = file.read_at(&mut buffer[..most], position).unwrap_or(0);
+                let count = read_at(file, &mut buffer[..most], position, fingerprint)?;
                 if count == 0 {
                     break;
                 }
@@ -116,6 +125,10 @@ impl Upload {
                 position += count as u64;
                 while let Some(chunk) = cutter.next_chunk() {
                     self.add(chunk, &mut content, source).await?;
+                }
+                if content.len() > FILE_PIECES_MAX {
+                    let _rest = cut(cutter);
+                    return Ok(Reading::LeftOut);
                 }
                 // Others have their turn between two pieces of a large file.
                 tokio::task::yield_now().await;
@@ -129,17 +142,17 @@ impl Upload {
         }
         hole(&mut content, size - position);
         if content.len() > FILE_PIECES_MAX {
-            return Ok(None);
+            return Ok(Reading::LeftOut);
         }
-        let Some(file) = source.open().await? else {
-            return Ok(Some(Reading::Cut));
+        let Opened::File(file) = source.open().await? else {
+            return Ok(Reading::Cut);
         };
-        let torn = look_at(file) != Some(fingerprint);
-        Ok(Some(Reading::Whole(Read {
+        let torn = look_at(file)? != Some(fingerprint);
+        Ok(Reading::Whole(Read {
             fingerprint,
             content,
             torn,
-        })))
+        }))
     }
 
     async fn add(
@@ -235,23 +248,6 @@ fn hole(content: &mut Stated, length: u64) {
     if length > 0 {
         content.push(Piece::Hole(length));
     }
-}
-
-/// What an opened file looks like.
-fn look_at(file: &File) -> Option<Fingerprint> {
-    let facts = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let time = |seconds, nanos: i64| FileTime {
-        seconds,
-        nanos: u32::try_from(nanos).unwrap_or(0),
-    };
-    Some(Fingerprint {
-        kind: Kind::File,
-        mode: facts.mode() & 0o777,
-        size: facts.size(),
-        inode: facts.ino(),
-        modified: time(facts.mtime(), facts.mtime_nsec()),
-        changed: time(facts.ctime(), facts.ctime_nsec()),
-    })
 }
 
 #[cfg(test)]

@@ -8,24 +8,20 @@ use std::collections::BTreeSet;
 
 use sandgate_api::storage::v1 as pb;
 use sandgate_api::storage::v1::change::Change as Kind;
-use sandgate_api::storage::v1::commit_version_request::Part;
-use sandgate_api::storage::v1::sync_service_client::SyncServiceClient;
 use sandgate_workspace::{Cutter, Entry, Node, TreePath};
 
 use super::changes::{Seen, fingerprint_of, mtime_of, read_at};
+use super::commit::path_of;
 use super::content::{Read, Reading, Upload};
+use super::left_out::LeftOut;
 use super::snapshot::{self, Differences, FileTime, Fingerprint, Found};
-use super::source::{Hold, Source, present};
+use super::source::{Hold, Opened, Source, found as found_by};
 use super::{Store, SyncError, Synced};
 
 /// How often a head that moves is followed.
 const ATTEMPTS_MAX: usize = 5;
 /// How often a file that changes while it is read is read again.
 const READS_MAX: usize = 3;
-/// The published limit of one message.
-const CHANGES_MAX: usize = 1000;
-/// And by bytes, since an entry may name many chunks.
-const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
 
 /// An entry that is to be stored, and what it will be known by.
 struct Upsert {
@@ -38,40 +34,46 @@ struct Upsert {
 pub(super) struct Round<'a> {
     store: &'a mut Store,
     cutter: Cutter,
+    left_out: LeftOut,
 }
 
 impl<'a> Round<'a> {
     pub(super) fn of(store: &'a mut Store) -> Self {
         let cutter = Cutter::new(&store.seed);
-        Self { store, cutter }
+        Self {
+            store,
+            cutter,
+            left_out: LeftOut::default(),
+        }
     }
 
     pub(super) async fn run(mut self) -> Result<Synced, SyncError> {
         for _ in 0..ATTEMPTS_MAX {
             let Seen {
                 differences,
-                skipped,
+                left_out,
             } = self.store.look().await?;
+            self.left_out = left_out;
             if differences == Differences::default() {
-                return Ok(Synced {
-                    version: self.store.head.clone(),
-                    skipped,
-                });
+                return Ok(self.synced());
             }
             match self.store_differences(differences).await {
-                Ok(()) => {
-                    return Ok(Synced {
-                        version: self.store.head.clone(),
-                        skipped,
-                    });
-                }
+                Ok(()) => return Ok(self.synced()),
                 Err(SyncError::Store(status)) if status.code() == tonic::Code::Aborted => {
                     self.store.head = self.store.newest().await?;
+                    self.store.follows_others = true;
                 }
                 Err(error) => return Err(error),
             }
         }
         Err(SyncError::Contended)
+    }
+
+    fn synced(self) -> Synced {
+        Synced {
+            version: self.store.head.clone(),
+            left_out: self.left_out,
+        }
     }
 
     async fn store_differences(&mut self, differences: Differences) -> Result<(), SyncError> {
@@ -98,6 +100,9 @@ impl<'a> Round<'a> {
             }
         }
         upload.flush().await?;
+        if self.store.follows_others {
+            changes.extend(self.directories_above(&changes, &removed));
+        }
         changes.extend(removed.iter().map(|path| pb::Change {
             change: Some(Kind::Removed(path.to_vec())),
         }));
@@ -105,7 +110,7 @@ impl<'a> Round<'a> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.commit(upload.id(), changes).await?;
+        self.store.commit(upload.id(), changes).await?;
         for path in removed {
             self.store.snapshot.removed(&path);
         }
@@ -120,7 +125,35 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// The entry as it is now; `None` when it is gone or cannot be stored, which the next look will see.
+    /// The directories above what is stored: a head of somebody else may lack them, though they have not changed.
+    fn directories_above(&self, changes: &[pb::Change], removed: &[Box<[u8]>]) -> Vec<pb::Change> {
+        let named: BTreeSet<&[u8]> = changes
+            .iter()
+            .map(path_of)
+            .chain(removed.iter().map(|path| &**path))
+            .collect();
+        let above: BTreeSet<TreePath> = changes
+            .iter()
+            .filter_map(|change| TreePath::parse("path", path_of(change)).ok())
+            .flat_map(|path| path.ancestors().collect::<Vec<_>>())
+            .filter(|path| !named.contains(path.as_bytes()))
+            .collect();
+        let known = above.into_iter().filter_map(|path| {
+            let fingerprint = self.store.snapshot.directory(path.as_bytes())?;
+            let entry = Entry {
+                path,
+                mode: fingerprint.mode,
+                mtime: mtime_of(fingerprint.modified),
+                node: Node::Directory,
+            };
+            Some(pb::Change {
+                change: Some(Kind::Upsert(entry.to_wire())),
+            })
+        });
+        known.collect()
+    }
+
+    /// The entry as it is now; `None` when it is gone, which the next look will see, or cannot be stored.
     async fn read(
         &mut self,
         found: Found,
@@ -134,8 +167,13 @@ impl<'a> Round<'a> {
         let (fingerprint, node) = match fingerprint.kind {
             snapshot::Kind::Directory => (fingerprint, Node::Directory),
             snapshot::Kind::Symlink => {
-                let Some(info) = present(self.store.parts.runner.stat(path.to_vec()).await)? else {
-                    return Ok(None);
+                let info = match found_by(self.store.parts.runner.stat(path.to_vec()).await)? {
+                    Opened::File(info) => info,
+                    Opened::Gone => return Ok(None),
+                    Opened::Closed => {
+                        self.left_out.add(&path);
+                        return Ok(None);
+                    }
                 };
                 match fingerprint_of(&info) {
                     Some(now) if now.kind == snapshot::Kind::Symlink => (
@@ -194,98 +232,27 @@ impl<'a> Round<'a> {
             };
             let mut source = Source::new(&self.store.parts.runner, path, hold);
             match upload.read(&mut source, &mut self.cutter).await? {
-                Some(Reading::Whole(read)) => {
+                Reading::Whole(read) => {
                     let torn = read.torn;
                     last = Some(read);
                     if !torn {
                         break;
                     }
                 }
-                Some(Reading::Cut) => {}
-                None => return Ok(None),
+                Reading::Cut => {}
+                Reading::Gone => return Ok(None),
+                Reading::LeftOut => {
+                    self.left_out.add(path);
+                    return Ok(None);
+                }
             }
         }
         Ok(last)
     }
-
-    async fn commit(&mut self, upload: &str, changes: Vec<pb::Change>) -> Result<(), SyncError> {
-        let header = pb::CommitHeader {
-            upload_id: upload.to_owned(),
-            parent: self.store.head.clone(),
-        };
-        let mut messages = vec![Part::Header(header)];
-        messages.extend(
-            grouped(changes)
-                .into_iter()
-                .map(|changes| Part::Changes(pb::Changes { changes })),
-        );
-        let messages = messages
-            .into_iter()
-            .map(|part| pb::CommitVersionRequest { part: Some(part) });
-        let mut client = SyncServiceClient::new(self.store.parts.channel.clone());
-        let answer = client
-            .commit_version(tokio_stream::iter(messages))
-            .await?
-            .into_inner();
-        if let pb::CommitVersionResponse {
-            version: Some(version),
-        } = answer
-        {
-            self.store.head = version.version;
-        }
-        Ok(())
-    }
-}
-
-fn path_of(change: &pb::Change) -> &[u8] {
-    match &change.change {
-        Some(Kind::Upsert(entry)) => &entry.path,
-        Some(Kind::Removed(path)) => path,
-        None => &[],
-    }
-}
-
-fn grouped(changes: Vec<pb::Change>) -> Vec<Vec<pb::Change>> {
-    use prost::Message as _;
-    let mut groups: Vec<Vec<pb::Change>> = Vec::new();
-    let mut bytes = usize::MAX;
-    for change in changes {
-        let length = change.encoded_len();
-        bytes = bytes.saturating_add(length);
-        let full = groups.last().is_none_or(|group| group.len() >= CHANGES_MAX);
-        if full || bytes > MESSAGE_MAX_BYTES {
-            groups.push(Vec::new());
-            bytes = length;
-        }
-        if let Some(last) = groups.last_mut() {
-            last.push(change);
-        }
-    }
-    groups
 }
 
 fn has_ancestor_in(path: &[u8], set: &BTreeSet<Vec<u8>>) -> bool {
     path.iter()
         .enumerate()
         .any(|(at, byte)| *byte == b'/' && set.contains(&path[..at]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_are_grouped_below_both_limits_and_keep_their_order() {
-        let changes: Vec<pb::Change> = (0..2500)
-            .map(|number| pb::Change {
-                change: Some(Kind::Removed(format!("{number:05}").into_bytes())),
-            })
-            .collect();
-        let groups = grouped(changes.clone());
-        assert_eq!(
-            groups.iter().map(Vec::len).collect::<Vec<_>>(),
-            [1000, 1000, 500]
-        );
-        assert_eq!(groups.concat(), changes);
-    }
 }

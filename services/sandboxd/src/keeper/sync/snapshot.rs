@@ -18,6 +18,9 @@ pub(crate) const RACY: Duration = Duration::from_secs(2);
 /// The most entries of a workspace that is synced; what is known of them stays within tens of megabytes.
 pub(crate) const ENTRIES_MAX: usize = 250_000;
 
+/// Nanoseconds of a second.
+const NANOS: u32 = 1_000_000_000;
+
 /// A time of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct FileTime {
@@ -25,6 +28,31 @@ pub(crate) struct FileTime {
     pub(crate) seconds: i64,
     /// Nanoseconds within the second.
     pub(crate) nanos: u32,
+}
+
+impl FileTime {
+    /// So much later.
+    pub(crate) fn plus(self, duration: Duration) -> Self {
+        let nanos = self.nanos + duration.subsec_nanos();
+        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        Self {
+            seconds: self
+                .seconds
+                .saturating_add(seconds)
+                .saturating_add(i64::from(nanos / NANOS)),
+            nanos: nanos % NANOS,
+        }
+    }
+
+    /// How long after `earlier`; nothing when it is before.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        let at = |time: Self| Some(Duration::new(u64::try_from(time.seconds).ok()?, time.nanos));
+        at(self)
+            .zip(at(earlier))
+            .map_or(Duration::MAX, |(later, earlier)| {
+                later.saturating_sub(earlier)
+            })
+    }
 }
 
 /// What kinds of entries are stored.
@@ -143,7 +171,17 @@ impl Snapshot {
 
     /// Notes that the store holds an entry as it was read at `read_at`.
     pub(crate) fn stored(&mut self, path: Box<[u8]>, fingerprint: Fingerprint, read_at: FileTime) {
-        let settled = fingerprint.is_settled(read_at);
+        self.note(path, fingerprint, fingerprint.is_settled(read_at));
+    }
+
+    /// Notes that the store holds an entry that nobody changes before the clock of files has gone on. Where that
+    /// clock counts whole seconds it is read once more, as any other.
+    pub(crate) fn brought(&mut self, path: Box<[u8]>, fingerprint: Fingerprint) {
+        let settled = fingerprint.kind != Kind::File || fingerprint.changed.nanos > 0;
+        self.note(path, fingerprint, settled);
+    }
+
+    fn note(&mut self, path: Box<[u8]>, fingerprint: Fingerprint, settled: bool) {
         let seen = self.walks;
         self.entries.insert(
             path,
@@ -153,6 +191,12 @@ impl Snapshot {
                 seen,
             },
         );
+    }
+
+    /// What a directory looks like that is stored; `None` for anything else.
+    pub(crate) fn directory(&self, path: &[u8]) -> Option<Fingerprint> {
+        let fingerprint = self.entries.get(path)?.fingerprint;
+        (fingerprint.kind == Kind::Directory).then_some(fingerprint)
     }
 
     /// Notes that the store holds nothing at a path and below it any more.

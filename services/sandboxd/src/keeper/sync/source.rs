@@ -29,6 +29,17 @@ pub(super) enum Hold {
     ToTheEnd,
 }
 
+/// What came of opening.
+#[derive(Debug)]
+pub(super) enum Opened<T> {
+    /// The file.
+    File(T),
+    /// It is gone, or another is in its place.
+    Gone,
+    /// It is there, and not for us to read.
+    Closed,
+}
+
 impl<'a> Source<'a> {
     pub(super) fn new(runner: &'a Runner, path: &'a [u8], hold: Hold) -> Self {
         Self {
@@ -40,22 +51,25 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The file; `None` when it is gone or another is in its place.
+    /// The file.
     ///
     /// # Errors
     /// [`RunnerError`].
-    pub(super) async fn open(&mut self) -> Result<Option<&File>, RunnerError> {
+    pub(super) async fn open(&mut self) -> Result<Opened<&File>, RunnerError> {
         if self.file.is_none() {
-            let opened = present(self.runner.open(self.path.to_vec()).await)?;
-            let inode = opened
-                .as_ref()
-                .and_then(|file| Some(file.metadata().ok()?.ino()));
-            if self.inode.is_none() || self.inode == inode {
-                self.inode = inode;
-                self.file = opened;
+            match found(self.runner.open(self.path.to_vec()).await)? {
+                Opened::File(opened) => {
+                    let inode = opened.metadata().ok().map(|facts| facts.ino());
+                    if self.inode.is_none() || self.inode == inode {
+                        self.inode = inode;
+                        self.file = Some(opened);
+                    }
+                }
+                Opened::Gone => {}
+                Opened::Closed => return Ok(Opened::Closed),
             }
         }
-        Ok(self.file.as_ref())
+        Ok(self.file.as_ref().map_or(Opened::Gone, Opened::File))
     }
 
     /// Notes that the store is waited for now.
@@ -67,19 +81,32 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What the runner found; `None` when it is gone, or of a kind or mode that cannot be stored.
-pub(super) fn present<T>(found: Result<T, RunnerError>) -> Result<Option<T>, RunnerError> {
+/// What the runner found at a path where a walk saw something to store.
+pub(super) fn found<T>(found: Result<T, RunnerError>) -> Result<Opened<T>, RunnerError> {
     match found {
-        Ok(found) => Ok(Some(found)),
+        Ok(found) => Ok(Opened::File(found)),
+        // It was removed or replaced since; the next look sees by what.
         Err(RunnerError::Failed(
-            Why::NotFound
-            | Why::NotDirectory
-            | Why::IsDirectory
-            | Why::Link
-            | Why::Special
-            | Why::Denied
-            | Why::Mount,
-        )) => Ok(None),
+            Why::NotFound | Why::NotDirectory | Why::IsDirectory | Why::Link | Why::Special,
+        )) => Ok(Opened::Gone),
+        Err(RunnerError::Failed(Why::Denied | Why::Mount)) => Ok(Opened::Closed),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_and_may_not_be_read_is_told_from_what_is_gone() {
+        let of = |why| found::<()>(Err(RunnerError::Failed(why)));
+        for why in [Why::Denied, Why::Mount] {
+            assert!(matches!(of(why), Ok(Opened::Closed)), "{why:?}");
+        }
+        for why in [Why::NotFound, Why::Special, Why::IsDirectory] {
+            assert!(matches!(of(why), Ok(Opened::Gone)), "{why:?}");
+        }
+        assert!(of(Why::Io).is_err(), "trouble is neither");
     }
 }

@@ -24,7 +24,9 @@ impl SyncService for Mesh {
     ) -> Result<Response<Self::HydrateStream>, Status> {
         self.enter(&request)?;
         let pb::HydrateRequest { version } = request.into_inner();
-        let state = self.store();
+        let mut state = self.store();
+        let fails = state.hydrates_fail > 0;
+        state.hydrates_fail = state.hydrates_fail.saturating_sub(1);
         let wanted = if version.is_empty() {
             state.head()
         } else {
@@ -32,7 +34,7 @@ impl SyncService for Mesh {
         };
         let header = pb::HydrateHeader {
             version: wanted.clone(),
-            entries: 0,
+            entries: state.claims.unwrap_or(0),
             bytes: 0,
         };
         let mut parts = vec![Part::Header(header)];
@@ -58,9 +60,15 @@ impl SyncService for Mesh {
             }
         }
         parts.push(Part::Done(pb::HydrateDone {}));
-        let parts = parts
+        let half = parts.len() / 2;
+        let whole = parts
             .into_iter()
             .map(|part| Ok(pb::HydrateResponse { part: Some(part) }));
+        let mut parts: Vec<_> = whole.collect();
+        if fails {
+            parts.truncate(half);
+            parts.push(Err(Status::unavailable("a store that restarts")));
+        }
         Ok(Response::new(Box::pin(tokio_stream::iter(parts))))
     }
 
@@ -133,6 +141,9 @@ impl SyncService for Mesh {
             }
         }
         let mut state = self.store();
+        if let Some(status) = &state.refuses {
+            return Err(status.clone());
+        }
         if let Some(entry) = state.interferes.take() {
             let mut version = state.versions.last().cloned().unwrap_or_default();
             version.insert(entry.path.clone(), entry);
@@ -161,6 +172,15 @@ impl SyncService for Mesh {
                     };
                     if entry.chunks.iter().any(lacks) {
                         return Err(Status::failed_precondition("a chunk is missing"));
+                    }
+                    let parent = path.iter().rposition(|byte| *byte == b'/');
+                    let lies_in_a_directory = parent.is_none_or(|end| {
+                        version
+                            .get(&path[..end])
+                            .is_some_and(|parent| parent.kind() == pb::EntryKind::Directory)
+                    });
+                    if !lies_in_a_directory {
+                        return Err(Status::invalid_argument("path: must lie in a directory"));
                     }
                     if entry.kind() != pb::EntryKind::Directory {
                         version.retain(|path, _| !path.starts_with(&below));
