@@ -22,6 +22,10 @@ use super::ring::NotKept;
 use super::runner::{Runner, RunnerError, Size};
 use super::table::{Crowded, Table};
 
+mod place;
+
+use self::place::Place;
+
 /// SIGTERM, by its number, which is part of the kernel's interface.
 const TERMINATE: i32 = 15;
 /// SIGKILL.
@@ -132,17 +136,17 @@ impl Processes {
             Phase::Attached => {}
             phase @ (Phase::Spare | Phase::Draining) => return Err(StartError::Phase(phase)),
         }
-        self.table.lock().admit()?;
+        let place = Place::keep(Arc::clone(self))?;
         let (answer, answered) = oneshot::channel();
         let processes = Arc::clone(self);
         self.tasks.spawn("start", async move {
             // Whoever asked may be gone; the process runs on and can be attached to.
-            let _unheard = answer.send(processes.launch(launch).await);
+            let _unheard = answer.send(processes.launch(launch, place).await);
         });
         answered.await.unwrap_or(Err(StartError::Ending))
     }
 
-    async fn launch(self: Arc<Self>, launch: Launch) -> Result<Running, StartError> {
+    async fn launch(self: Arc<Self>, launch: Launch, place: Place) -> Result<Running, StartError> {
         let Launch {
             argv,
             trace,
@@ -179,10 +183,7 @@ impl Processes {
         let reader = process
             .read_from(0)
             .map_err(|NotKept { .. }| StartError::Ending)?;
-        let id = self
-            .table
-            .lock()
-            .enter(Arc::clone(&process), &mut *self.rng.lock());
+        let id = place.enter(Arc::clone(&process));
         self.activity.started();
         // What follows a process lives as long as that, and not as the call that started it.
         self.tasks.spawn_apart(
@@ -219,12 +220,12 @@ impl Processes {
         self.table.lock().find(id)
     }
 
-    /// All of them, newest first.
-    pub(crate) fn newest_first(&self) -> Vec<(LinkId, Arc<Process>)> {
+    /// All of them, newest first: the how-manieth each was to start, its handle, and itself.
+    pub(crate) fn newest_first(&self) -> Vec<(u64, LinkId, Arc<Process>)> {
         let table = self.table.lock();
         table
             .newest_first()
-            .map(|(id, process)| (id.clone(), Arc::clone(process)))
+            .map(|(started, id, process)| (started, id.clone(), Arc::clone(process)))
             .collect()
     }
 

@@ -30,13 +30,18 @@ pub(crate) struct Crowded;
 pub(crate) struct Table<T> {
     /// In order of start.
     entries: Vec<Entry<T>>,
+    starts: u64,
     ends: u64,
+    /// Places of processes that are being started.
+    starting: usize,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
     id: LinkId,
     value: Arc<T>,
+    /// The how-manieth to start, which outlives it as a place in the list.
+    started: u64,
     /// The how-manieth to end; absent while it runs.
     ended: Option<u64>,
 }
@@ -45,35 +50,41 @@ impl<T> Default for Table<T> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
+            starts: 0,
             ends: 0,
+            starting: 0,
         }
     }
 }
 
 impl<T> Table<T> {
-    /// Whether one more may start.
+    /// Keeps a place for a process that is about to start, until it is entered or the place is given back.
     ///
     /// # Errors
-    /// [`Crowded`], when [`RUNNING_MAX`] run.
-    pub(crate) fn admit(&self) -> Result<(), Crowded> {
-        let running = self
-            .entries
-            .iter()
-            .filter(|entry| entry.ended.is_none())
-            .count();
-        if running < RUNNING_MAX {
-            Ok(())
-        } else {
-            Err(Crowded)
+    /// [`Crowded`], when [`RUNNING_MAX`] run or are about to.
+    pub(crate) fn admit(&mut self) -> Result<(), Crowded> {
+        if self.running().count() + self.starting >= RUNNING_MAX {
+            return Err(Crowded);
         }
+        self.starting += 1;
+        Ok(())
     }
 
-    /// Enters a process that was started, under a new handle.
+    /// Gives the place of a process back that did not start.
+    pub(crate) fn give_back(&mut self) {
+        self.starting = self.starting.saturating_sub(1);
+    }
+
+    /// Enters a process that was started in the place that was kept for it, under a new handle.
     pub(crate) fn enter<R: CryptoRng + ?Sized>(&mut self, value: Arc<T>, rng: &mut R) -> LinkId {
+        self.give_back();
         let id = LinkId::random(rng);
+        let started = self.starts;
+        self.starts += 1;
         self.entries.push(Entry {
             id: id.clone(),
             value,
+            started,
             ended: None,
         });
         id
@@ -116,12 +127,12 @@ impl<T> Table<T> {
         found
     }
 
-    /// All of them with their handles, newest first.
-    pub(crate) fn newest_first(&self) -> impl Iterator<Item = (&LinkId, &Arc<T>)> {
+    /// All of them, newest first: the how-manieth each was to start, and its handle.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = (u64, &LinkId, &Arc<T>)> {
         self.entries
             .iter()
             .rev()
-            .map(|entry| (&entry.id, &entry.value))
+            .map(|entry| (entry.started, &entry.id, &entry.value))
     }
 
     /// Those that run.
@@ -157,6 +168,22 @@ mod tests {
         assert!(table.find(ids[35].as_str()).is_none());
         assert!(table.find(ids[36].as_str()).is_some());
         assert_eq!(table.newest_first().count(), ENDED_MAX);
+    }
+
+    #[test]
+    fn places_are_kept_for_all_that_are_about_to_start_and_come_back_when_one_does_not() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let mut table = Table::default();
+        for _ in 0..RUNNING_MAX {
+            table.admit().expect("there is room");
+        }
+        assert_eq!(table.admit(), Err(Crowded), "though none has started yet");
+        table.give_back();
+        table.admit().expect("the place of one that failed");
+        let id = table.enter(Arc::new(()), &mut rng);
+        assert_eq!(table.admit(), Err(Crowded), "the others are on their way");
+        table.end(&id);
+        table.admit().expect("the place of one that ended");
     }
 
     #[test]

@@ -151,6 +151,38 @@ async fn processes_are_listed_newest_first_in_pages_and_without_their_arguments(
 }
 
 #[tokio::test]
+async fn a_list_goes_on_behind_a_process_that_was_forgotten_meanwhile() {
+    let sandbox = Sandbox::attached().await;
+    let list = |page_token| {
+        let mut processes = sandbox.processes();
+        let request = pb::ListProcessesRequest {
+            page_size: 1,
+            page_token,
+        };
+        async move {
+            let page = processes.list_processes(request).await.expect("a page");
+            page.into_inner()
+        }
+    };
+    let request = pb::RunProcessRequest {
+        keep_stdin_open: true,
+        ..sandbox.command(&["cat"])
+    };
+    let oldest = sandbox.processes().run_process(request).await;
+    let _oldest = oldest.expect("runs");
+    let short = || sandbox.run(sandbox.command(&["true"]));
+    short().await.expect("runs");
+    let first = list(String::new()).await;
+    assert_eq!(first.processes[0].program, "true");
+    // As many as are remembered of those that ended, so that the first page's is not any more.
+    for _ in 0..64 {
+        short().await.expect("runs");
+    }
+    let next = list(first.next_page_token).await;
+    assert_eq!(next.processes[0].program, "cat");
+}
+
+#[tokio::test]
 async fn what_a_process_left_unread_of_its_input_does_not_hold_it_up() {
     let sandbox = Sandbox::attached().await;
     let request = pb::RunProcessRequest {

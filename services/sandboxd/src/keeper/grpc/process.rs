@@ -141,24 +141,25 @@ impl ProcessService for Services {
         } = request.into_inner();
         let size = page_size(size).map_err(status)?;
         let after = self.pages.decode(LIST, &page_token).map_err(status)?;
+        let after = after
+            .as_deref()
+            .map(read_place)
+            .transpose()
+            .map_err(status)?;
         let all = self.instance.processes.newest_first();
-        let start = match after {
-            // Who was forgotten meanwhile was the oldest, so nothing follows.
-            Some(after) => all
-                .iter()
-                .position(|(id, _)| id.as_str().as_bytes() == after)
-                .map_or(all.len(), |at| at + 1),
-            None => 0,
-        };
+        // By the order of starts, so that it does not matter who was forgotten meanwhile.
+        let start = after.map_or(0, |after| {
+            all.partition_point(|(started, _, _)| *started >= after)
+        });
         let page = &all[start..all.len().min(start.saturating_add(size))];
         let more = start + page.len() < all.len();
         let next = page
             .last()
             .filter(|_| more)
-            .map(|(id, _)| self.pages.encode(LIST, id.as_str().as_bytes()));
+            .map(|(started, _, _)| self.pages.encode(LIST, &started.to_be_bytes()));
         let processes = page
             .iter()
-            .map(|(id, process)| describe(id.as_str(), process))
+            .map(|(_, id, process)| describe(id.as_str(), process))
             .collect();
         Ok(pb::ListProcessesResponse {
             processes,
@@ -166,6 +167,14 @@ impl ProcessService for Services {
         }
         .into())
     }
+}
+
+/// The place in the list behind which a page begins.
+fn read_place(token: &[u8]) -> Result<u64, Malformed> {
+    let bytes = <[u8; 8]>::try_from(token);
+    bytes
+        .map(u64::from_be_bytes)
+        .map_err(|_| Malformed::new("page_token", "must come from the page before"))
 }
 
 impl Services {
