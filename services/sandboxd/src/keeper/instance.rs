@@ -102,7 +102,7 @@ impl Instance {
     ) -> Arc<Self> {
         let identity = SharedIdentity::new(Identity::default());
         let channel = DaemonChannel::new(gate, Arc::<Identity>::clone(&identity));
-        let reporter = Reporter::new(channel.clone(), tasks.clone());
+        let reporter = Reporter::new(channel.clone(), &tasks);
         let activity = Activity::default();
         let processes = Processes::new(
             Arc::clone(&runner),

@@ -1,12 +1,21 @@
 //! Tells the orchestrator what happened inside. Each report is repeated until it was heard, or it no longer
 //! matters: the orchestrator decides on reports, and a lost one would leave it waiting.
+//!
+//! They are heard in the order in which things happened, one after the other; of versions that wait to be told
+//! only the newest is, since it holds what the others did.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use sandgate_api::orchestrator::v1 as pb;
 use sandgate_api::orchestrator::v1::instance_service_client::InstanceServiceClient;
 use sandgate_api::orchestrator::v1::report_instance_request::Event;
 use sandgate_rpc::Shutdown;
+use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 use super::gate::DaemonChannel;
 use super::process::{End, How};
@@ -25,15 +34,34 @@ const MESSAGE_MAX_BYTES: usize = 256;
 
 /// Where reports go.
 #[derive(Debug, Clone)]
-pub(crate) struct Reporter {
-    channel: DaemonChannel,
-    tasks: Shutdown,
+pub(crate) struct Reporter(Arc<Waiting>);
+
+/// What is not told yet: at most one of each kind.
+#[derive(Debug, Default)]
+struct Waiting {
+    reports: Mutex<VecDeque<Report>>,
+    added: Notify,
+}
+
+/// What happened, and the trace of it.
+#[derive(Debug)]
+struct Report {
+    event: Event,
+    span: tracing::Span,
 }
 
 impl Reporter {
-    /// Reports through `channel`; what could not be told at once is told by a task.
-    pub(crate) fn new(channel: DaemonChannel, tasks: Shutdown) -> Self {
-        Self { channel, tasks }
+    /// Reports through `channel`, by a task that ends with `tasks`.
+    pub(crate) fn new(channel: DaemonChannel, tasks: &Shutdown) -> Self {
+        let waiting = Arc::<Waiting>::default();
+        let (told, ending) = (Arc::clone(&waiting), tasks.clone());
+        tasks.spawn("report", async move {
+            tokio::select! {
+                () = told.tell_all(channel) => {}
+                () = ending.cancelled() => {}
+            }
+        });
+        Self(waiting)
     }
 
     /// The workspace is there.
@@ -71,31 +99,63 @@ impl Reporter {
     }
 
     fn tell(&self, event: Event) {
-        let (channel, ending) = (self.channel.clone(), self.tasks.clone());
-        self.tasks.spawn("report", async move {
-            tokio::select! {
-                () = until_heard(channel, event) => {}
-                () = ending.cancelled() => {}
-            }
-        });
+        let mut reports = self.0.reports.lock();
+        if is_version(&event) {
+            reports.retain(|report| !is_version(&report.event));
+        }
+        let span = tracing::Span::current();
+        reports.push_back(Report { event, span });
+        drop(reports);
+        self.0.added.notify_one();
     }
 }
 
-async fn until_heard(channel: DaemonChannel, event: Event) {
-    let mut client = InstanceServiceClient::new(channel);
-    let mut pause = PAUSE;
-    for _ in 0..ATTEMPTS_MAX {
-        let mut request = tonic::Request::new(pb::ReportInstanceRequest {
-            event: Some(event.clone()),
-        });
-        request.set_timeout(ATTEMPT);
-        match tokio::time::timeout(ATTEMPT, client.report_instance(request)).await {
-            Ok(Ok(_)) => return,
-            Ok(Err(status)) => tracing::debug!(code = ?status.code(), "a report was not heard"),
-            Err(_) => tracing::debug!("a report was not answered"),
+impl Waiting {
+    async fn tell_all(&self, channel: DaemonChannel) {
+        loop {
+            let next = self.reports.lock().pop_front();
+            match next {
+                Some(Report { event, span }) => {
+                    self.until_heard(channel.clone(), event)
+                        .instrument(span)
+                        .await;
+                }
+                None => self.added.notified().await,
+            }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
     }
-    tracing::warn!("a report was given up");
+
+    async fn until_heard(&self, channel: DaemonChannel, event: Event) {
+        let mut client = InstanceServiceClient::new(channel);
+        let mut pause = PAUSE;
+        for _ in 0..ATTEMPTS_MAX {
+            if is_version(&event) && self.knows_a_newer_version() {
+                return;
+            }
+            let mut request = tonic::Request::new(pb::ReportInstanceRequest {
+                event: Some(event.clone()),
+            });
+            request.set_timeout(ATTEMPT);
+            match tokio::time::timeout(ATTEMPT, client.report_instance(request)).await {
+                Ok(Ok(_)) => return,
+                Ok(Err(status)) => tracing::debug!(code = ?status.code(), "a report was not heard"),
+                Err(_) => tracing::debug!("a report was not answered"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        tracing::warn!("a report was given up");
+    }
+
+    fn knows_a_newer_version(&self) -> bool {
+        let reports = self.reports.lock();
+        reports.iter().any(|report| is_version(&report.event))
+    }
+}
+
+fn is_version(event: &Event) -> bool {
+    match event {
+        Event::Synced(_) => true,
+        Event::Hydrated(_) | Event::HydrateFailed(_) | Event::CommandEnded(_) => false,
+    }
 }

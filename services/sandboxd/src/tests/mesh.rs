@@ -25,6 +25,8 @@ struct Shared {
     store: Mutex<Store>,
     state: Mutex<State>,
     reports: watch::Sender<Vec<Event>>,
+    /// Reports that came while nobody heard them.
+    unheard: watch::Sender<Vec<Event>>,
     renewals: watch::Sender<Renewals>,
     offers: watch::Sender<Offers>,
 }
@@ -34,6 +36,8 @@ struct State {
     authorizations: Vec<String>,
     /// Refuses everything.
     down: bool,
+    /// Hears no report.
+    deaf: bool,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +60,22 @@ impl Mesh {
     /// Whether everything is refused from now on.
     pub(super) fn set_down(&self, down: bool) {
         self.0.state.lock().down = down;
+    }
+
+    /// Whether no report is heard from now on.
+    pub(super) fn set_deaf(&self, deaf: bool) {
+        self.0.state.lock().deaf = deaf;
+    }
+
+    /// Waits until what came unheard fits, and answers it.
+    pub(super) async fn unheard(&self, fits: impl Fn(&[Event]) -> bool) -> Vec<Event> {
+        let mut unheard = self.0.unheard.subscribe();
+        let found = unheard.wait_for(|events| fits(events));
+        let found = tokio::time::timeout(NEVER, found).await;
+        found
+            .expect("they come")
+            .expect("the mesh is there")
+            .clone()
     }
 
     /// The authorizations of all calls.
@@ -121,6 +141,10 @@ impl InstanceService for Mesh {
             .into_inner()
             .event
             .ok_or_else(|| Status::invalid_argument("no event"))?;
+        if self.0.state.lock().deaf {
+            self.0.unheard.send_modify(|unheard| unheard.push(event));
+            return Err(Status::unavailable("deaf"));
+        }
         self.0.reports.send_modify(|reports| reports.push(event));
         Ok(Response::new(orchestrator::ReportInstanceResponse {}))
     }
