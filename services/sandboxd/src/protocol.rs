@@ -9,6 +9,7 @@
 mod answer;
 mod frames;
 mod request;
+mod unsent;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,6 +20,7 @@ use sandgate_session::packet::{self, PACKET_MAX_BYTES};
 pub(crate) use self::answer::*;
 pub(crate) use self::frames::*;
 pub(crate) use self::request::*;
+pub(crate) use self::unsent::{Unsent, unsent};
 
 /// The most that a launch takes: arguments, environment and some to spare.
 pub(crate) const LAUNCH_MAX_BYTES: u64 = 1024 * 1024;

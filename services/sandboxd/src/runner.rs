@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior};
 use sandgate_spawn::control::Control;
 use sandgate_workspace::tree::Tree;
 
@@ -33,7 +33,7 @@ use self::children::Children;
 use self::files::Begun;
 use self::jobs::Jobs;
 use crate::protocol::{
-    self, Answer, Event, Hello, Launched, Outcome, Request, Why, receive_request, tell,
+    self, Answer, Event, Hello, Launched, Outcome, Request, Unsent, Why, receive_request, tell,
 };
 
 /// The port of the agent's listener.
@@ -197,7 +197,20 @@ impl Runner {
             }
         };
         let (outcome, descriptors) = result.unwrap_or_else(|why| (why.into(), Vec::new()));
-        answer(&self.socket, id, outcome, &descriptors)
+        match answer(&self.socket, id, outcome, &descriptors) {
+            Err(error) if protocol::unsent(&error) == Unsent::Crowded => {
+                self.undo(id);
+                answer(&self.socket, id, Why::Crowded.into(), &[])
+            }
+            sent => sent,
+        }
+    }
+
+    /// Ends what a request began of whose descriptors the keeper was not told.
+    fn undo(&mut self, id: u64) {
+        self.begun.abandon(id);
+        // Most requests started nobody.
+        let _nobody = self.children.signal(id, Signal::KILL.as_raw(), true);
     }
 
     fn launch(

@@ -24,7 +24,8 @@ use super::kills::Kills;
 use super::pipe::watched;
 use super::process::How;
 use crate::protocol::{
-    self, Answer, Event, Exited, Failure, Hello, Info, Nothing, Outcome, Request, ToRunner, Why,
+    self, Answer, Event, Exited, Failure, Hello, Info, Nothing, Outcome, Request, ToRunner, Unsent,
+    Why,
 };
 
 pub(crate) use launch::Size;
@@ -213,22 +214,42 @@ impl Runner {
             }
             (id, std::mem::take(&mut waiting.abandoned))
         };
-        for file in abandoned {
+        let sent = self.send_all(id, request, descriptors, abandoned).await;
+        if sent.is_err() {
+            // Nobody will answer.
+            let mut waiting = self.waiting.lock();
+            waiting.answers.remove(&id);
+            if waiting.exits.remove(&id).is_some() {
+                self.kills.forget(id);
+            }
+        }
+        sent.map(|()| (id, answered))
+    }
+
+    async fn send_all(
+        &self,
+        id: u64,
+        request: Request,
+        descriptors: &[OwnedFd],
+        abandoned: Vec<u64>,
+    ) -> Result<(), RunnerError> {
+        let mut abandoned = abandoned.into_iter();
+        while let Some(file) = abandoned.next() {
             let request = ToRunner {
                 id: 0,
                 request: Some(Request::Abandon(file)),
             };
-            self.send(&request, &[]).await?;
+            if let Err(error) = self.send(&request, &[]).await {
+                let left = std::iter::once(file).chain(abandoned);
+                self.waiting.lock().abandoned.extend(left);
+                return Err(error);
+            }
         }
-        self.send(
-            &ToRunner {
-                id,
-                request: Some(request),
-            },
-            descriptors,
-        )
-        .await?;
-        Ok((id, answered))
+        let request = ToRunner {
+            id,
+            request: Some(request),
+        };
+        self.send(&request, descriptors).await
     }
 
     async fn send(&self, message: &ToRunner, descriptors: &[OwnedFd]) -> Result<(), RunnerError> {
@@ -241,7 +262,11 @@ impl Runner {
             });
         sent.await.map_err(|error| {
             tracing::debug!(%error, "a request did not reach the runner");
-            RunnerError::Gone
+            match protocol::unsent(&error) {
+                Unsent::Gone => RunnerError::Gone,
+                Unsent::Crowded => RunnerError::Failed(Why::Crowded),
+                Unsent::Other => RunnerError::Failed(Why::Io),
+            }
         })
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{Answered, Runner, RunnerError, unexpected};
 use crate::protocol::{
-    ApplyFrame, ApplyPart, Nothing, Outcome, Request, WalkFrame, WalkPart, Watch, WatchFrame,
+    ApplyFrame, ApplyPart, Nothing, Outcome, Request, WalkFrame, WalkPart, Watch, WatchFrame, Why,
     frame, frame_length,
 };
 
@@ -81,15 +81,19 @@ impl Runner {
         &self,
         request: Request,
     ) -> Result<(UnixStream, oneshot::Receiver<Answered>), RunnerError> {
-        let (ours, theirs) =
-            std::os::unix::net::UnixStream::pair().map_err(|_| RunnerError::Gone)?;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(crowded)?;
         let waitable = ours
             .set_nonblocking(true)
             .and_then(|()| UnixStream::from_std(ours));
-        let stream = waitable.map_err(|_| RunnerError::Gone)?;
+        let stream = waitable.map_err(crowded)?;
         let (_, answered) = self.begin(request, &[OwnedFd::from(theirs)], None).await?;
         Ok((stream, answered))
     }
+}
+
+/// That the keeper itself has no descriptor left, which the runner has no part in.
+fn crowded(_error: io::Error) -> RunnerError {
+    RunnerError::Failed(Why::Crowded)
 }
 
 impl WalkStream {
