@@ -4,6 +4,7 @@
 //! principal. A request gets the agent token in place of whatever authorization it had, and goes to the
 //! gate; bodies and trailers stream both ways. Before Attach and after Drain everything is refused.
 
+mod authority;
 mod refusal;
 
 use std::convert::Infallible;
@@ -161,6 +162,9 @@ impl Proxy {
         }
         if asks_for_upgrade(request.headers()) {
             return Err(Refusal::Upgrade);
+        }
+        if !authority::is_one(&request) {
+            return Err(Refusal::Authority);
         }
         let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
             return Err(Refusal::Busy);

@@ -101,3 +101,19 @@ async fn tunnels_and_upgrades_are_refused() {
     let answer = ask(&sandbox, "GET / HTTP/1.1\r\nupgrade: websocket").await;
     assert!(answer.starts_with("HTTP/1.1 501"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_request_that_names_two_hosts_is_refused_and_one_that_names_one_twice_is_not() {
+    let sandbox = Sandbox::attached().await;
+    // Each gets `Host: x` behind its head.
+    for head in [
+        "GET http://y/r/weather/ HTTP/1.1",
+        "GET http://x:81/r/weather/ HTTP/1.1",
+        "GET /r/weather/ HTTP/1.1\r\nhost: y",
+    ] {
+        let answer = ask(&sandbox, head).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{head}: {answer}");
+    }
+    let answer = ask(&sandbox, "GET http://X:80/r/weather/ HTTP/1.1").await;
+    assert!(!answer.starts_with("HTTP/1.1 400"), "{answer}");
+}

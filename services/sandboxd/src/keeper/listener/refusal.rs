@@ -13,6 +13,7 @@ pub(super) enum Refusal {
     Ending,
     Connect,
     Upgrade,
+    Authority,
     Busy,
     Gate(GateError),
 }
@@ -23,6 +24,7 @@ impl Refusal {
             Self::NotAttached | Self::Ending | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
+            Self::Authority => StatusCode::BAD_REQUEST,
             Self::Gate(GateError::Absent) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Gate(GateError::Broken(_)) => StatusCode::BAD_GATEWAY,
             Self::Gate(GateError::Unaddressed(_)) => StatusCode::BAD_REQUEST,
@@ -37,6 +39,7 @@ impl Refusal {
                 "CONNECT is not served; name a route: http://127.0.0.1:4040/r/<route>/"
             }
             Self::Upgrade => "protocol upgrades are not served by this listener",
+            Self::Authority => "the request names more than one host",
             Self::Busy => "too many requests are on their way; wait for some to end",
             Self::Gate(GateError::Absent) => {
                 "the gate is not reachable at the moment; repeat the request"
