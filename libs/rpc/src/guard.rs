@@ -128,10 +128,11 @@ impl Shared {
         S::Error: std::error::Error + Send + Sync + 'static,
     {
         let (head, body) = request.into_parts();
-        let mut recorder = Recorder::begin(&self.instruments, &head);
+        let found = sandgate_api::find(head.uri.path());
+        let mut recorder = Recorder::begin(&self.instruments, &head, found);
         let span = recorder.span().clone();
         let name = recorder.name().clone();
-        let checked = span.in_scope(|| self.check(head, body));
+        let checked = span.in_scope(|| self.check(head, body, found));
         let (request, admitted, method) = match checked {
             Ok(checked) => checked,
             Err(Unchecked { fault, who }) => {
@@ -152,18 +153,15 @@ impl Shared {
         name.answer(answered.headers_mut());
         recorder.see(answered.headers());
         let streams = class == DeadlineClass::Stream || method.is_none();
-        let shutdown = self.shutdown.clone();
         let end = if streams {
+            let shutdown = self.shutdown.clone();
             End::Idle(Box::pin(async move {
                 shutdown.cancelled().await;
                 Fault::unavailable(ENDING, "the server is ending; open the stream again")
                     .retry_after(COME_BACK)
             }))
         } else {
-            End::Now(Box::pin(async move {
-                tokio::time::sleep_until(deadline.instant()).await;
-                too_late()
-            }))
+            End::Now(deadline, None)
         };
         Ok(answered.map(|body| Body::new(Tail::new(body, recorder, admitted, end))))
     }
@@ -182,7 +180,12 @@ impl Shared {
         refusals.refused(refused, fault).await
     }
 
-    fn check(&self, mut head: Parts, body: Body) -> Result<Checked, Unchecked> {
+    fn check(
+        &self,
+        mut head: Parts,
+        body: Body,
+        found: Option<&'static Method>,
+    ) -> Result<Checked, Unchecked> {
         if is_open(head.uri.path()) {
             // A server that is full is not dead, so a probe is not counted.
             return Ok((Request::from_parts(head, body), None, None));
@@ -195,7 +198,7 @@ impl Shared {
                     .retry_after(SHED_RETRY)
             })
             .map_err(|fault| Unchecked { fault, who: None })?;
-        let method = match authorize(&mut head) {
+        let method = match authorize(&mut head, found) {
             Ok(method) => method,
             Err(fault) => {
                 let who = Some(Box::new(head));
@@ -251,7 +254,8 @@ fn tenant_of(head: &http::request::Parts) -> Option<&str> {
     caller.tenant.as_ref().map(sandgate_types::TenantId::as_str)
 }
 
-fn too_late() -> Fault {
+/// What a caller hears whose time is over.
+pub(crate) fn too_late() -> Fault {
     Fault::deadline_exceeded(TOO_LATE, "the call took longer than it may")
 }
 

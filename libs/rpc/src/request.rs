@@ -8,8 +8,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 use sandgate_types::LinkId;
 
 /// The entry by which a request's name goes from hop to hop.
@@ -55,7 +53,7 @@ impl RequestName {
             (Some(name), None) => name.to_str().ok().and_then(Self::parse),
             (Some(_), Some(_)) | (None, _) => None,
         };
-        name.unwrap_or_else(|| Self(LinkId::random(&mut StdRng::from_os_rng()).as_str().into()))
+        name.unwrap_or_else(|| Self(LinkId::random(&mut rand::rng()).as_str().into()))
     }
 
     /// Runs `work` under this name: calls that it makes through our channels carry it.

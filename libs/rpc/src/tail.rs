@@ -10,19 +10,34 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::Fault;
-use crate::guard::panicked;
+use crate::guard::{panicked, too_late};
 use crate::trace::Recorder;
+use crate::{Deadline, Fault};
 
 /// When an answer is over, whoever makes it.
 pub(crate) enum End {
-    /// At once, whatever there is to say: its deadline.
-    Now(BoxFuture<'static, Fault>),
+    /// At once, whatever there is to say: its deadline, and the alarm for it once the answer keeps us waiting.
+    Now(Deadline, Option<Pin<Box<Sleep>>>),
     /// As soon as there is nothing to say at the moment, so that what a stream has is not lost.
     Idle(BoxFuture<'static, Fault>),
+}
+
+impl End {
+    /// Whether it is over, asked while there is nothing to say.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
+        match self {
+            Self::Idle(end) => end.as_mut().poll(context),
+            Self::Now(deadline, alarm) => alarm
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.instant())))
+                .as_mut()
+                .poll(context)
+                .map(|()| too_late()),
+        }
+    }
 }
 
 /// The body.
@@ -76,19 +91,18 @@ impl http_body::Body for Tail {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let End::Now(end) = &mut self.end
-            && let Poll::Ready(fault) = end.as_mut().poll(context)
+        if let End::Now(deadline, _) = &self.end
+            && deadline.remaining().is_zero()
         {
-            return Poll::Ready(Some(Ok(self.cut(fault))));
+            return Poll::Ready(Some(Ok(self.cut(too_late()))));
         }
-        let this = &mut *self;
-        let span = this.recorder.span().clone();
+        let Self { body, recorder, .. } = &mut *self;
+        let recorder = &*recorder;
         // After a panic the body is dropped, so what it left half-done is seen by nobody.
-        let name = this.recorder.name().clone();
-        let polled = span.in_scope(|| {
-            let body = Pin::new(&mut this.body);
-            let poll = AssertUnwindSafe(|| name.in_scope(|| body.poll_frame(context)));
-            catch_unwind(poll).map_err(|_panic| panicked())
+        let polled = recorder.span().in_scope(|| {
+            let body = Pin::new(body);
+            let poll = || recorder.name().in_scope(|| body.poll_frame(context));
+            catch_unwind(AssertUnwindSafe(poll)).map_err(|_panic| panicked())
         });
         match polled {
             Err(fault) => Poll::Ready(Some(Ok(self.cut(fault)))),
@@ -104,9 +118,7 @@ impl http_body::Body for Tail {
             }
             Ok(Poll::Ready(None)) => Poll::Ready(None),
             Ok(Poll::Pending) => {
-                if let End::Idle(end) = &mut self.end
-                    && let Poll::Ready(fault) = end.as_mut().poll(context)
-                {
+                if let Poll::Ready(fault) = self.end.poll(context) {
                     return Poll::Ready(Some(Ok(self.cut(fault))));
                 }
                 Poll::Pending

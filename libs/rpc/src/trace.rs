@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::request::Parts;
+use sandgate_api::Method;
 use sandgate_telemetry::metric::{Counter, Durations, Label, Meters, RPC_DURATION, RPC_REQUESTS};
 use sandgate_telemetry::{propagation, semconv};
 use tokio::time::Instant;
@@ -88,8 +89,12 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// Begins a call: its span continues the sender's trace.
-    pub(crate) fn begin(instruments: &Arc<Instruments>, head: &Parts) -> Self {
-        let known = known(head.uri.path());
+    pub(crate) fn begin(
+        instruments: &Arc<Instruments>,
+        head: &Parts,
+        method: Option<&'static Method>,
+    ) -> Self {
+        let known = path_of(method);
         let (service, method) = parts(known);
         let name = RequestName::of(&head.headers);
         let span = tracing::info_span!(
@@ -208,7 +213,11 @@ fn client_span(path: &str) -> Span {
 
 /// The path of a method of ours; whatever else was asked for is not repeated.
 fn known(path: &str) -> &'static str {
-    sandgate_api::find(path).map_or("other", |method| method.path)
+    path_of(sandgate_api::find(path))
+}
+
+fn path_of(method: Option<&'static Method>) -> &'static str {
+    method.map_or("other", |method| method.path)
 }
 
 fn parts(known: &'static str) -> (&'static str, &'static str) {

@@ -9,7 +9,8 @@ use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanLimits};
-use tracing::{Metadata, Subscriber};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
@@ -95,11 +96,18 @@ impl Telemetry {
         let filter = EnvFilter::try_new(&settings.filter)?;
         let telemetry = Self::providers(settings)?;
         let tracer = telemetry.tracer.tracer("sandgate");
+        let collects = settings.otlp.is_some();
+        // Nothing of ours asks for the context of the thread, nor for how long a span was idle.
         let spans = tracing_opentelemetry::layer()
             .with_tracer(tracer)
             .with_location(false)
             .with_threads(false)
-            .with_filter(tracing_subscriber::filter::filter_fn(is_ours));
+            .with_context_activation(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(move |metadata| {
+                // Where nobody collects, spans only pass a trace on, and what happens within goes nowhere.
+                is_ours(metadata) && (collects || is_passed_on(metadata))
+            }));
         let logs = tracing_subscriber::fmt::layer()
             .with_writer(writer)
             .with_ansi(false);
@@ -175,4 +183,9 @@ impl Telemetry {
 /// Spans of our own code only: those of the exporter's own connection would be exported by it for ever.
 fn is_ours(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("sandgate")
+}
+
+/// Spans that a call may be made under.
+fn is_passed_on(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && *metadata.level() <= Level::INFO
 }

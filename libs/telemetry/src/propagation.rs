@@ -13,6 +13,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// What W3C asks everyone to pass on at least; we pass on no more, since it is a stranger's text.
 const TRACESTATE_MAX_BYTES: usize = 512;
+const TRACEPARENT: &str = "traceparent";
 
 /// The trace that the sender of these headers was in; an empty context when it was in none.
 pub fn extract(headers: &HeaderMap) -> Context {
@@ -23,7 +24,7 @@ pub fn extract(headers: &HeaderMap) -> Context {
 ///
 /// Without a trace, nothing is written and nothing of an earlier one is left.
 pub fn inject(span: &Span, headers: &mut HeaderMap) {
-    headers.remove("traceparent");
+    headers.remove(TRACEPARENT);
     headers.remove("tracestate");
     TraceContextPropagator::new().inject_context(&span.context(), &mut Outgoing(headers));
 }
@@ -35,6 +36,9 @@ pub fn inject_current(headers: &mut HeaderMap) {
 
 /// Makes a span the child of the sender's. Call it before the span is entered: its trace is fixed then.
 pub fn set_parent(span: &Span, headers: &HeaderMap) {
+    if !headers.contains_key(TRACEPARENT) {
+        return;
+    }
     let context = extract(headers);
     // A span that is filtered out, or a process without telemetry, has no trace to join.
     if context.span().span_context().is_valid() && span.set_parent(context).is_err() {
@@ -64,7 +68,7 @@ pub fn current_traceparent() -> Option<String> {
     }
     let mut headers = HeaderMap::new();
     inject(&span, &mut headers);
-    let parent = headers.get("traceparent")?.to_str().ok()?;
+    let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
     Some(parent.to_owned())
 }
 
