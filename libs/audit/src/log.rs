@@ -6,17 +6,23 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use sandgate_types::{AuditEventId, Clock};
 use tokio::sync::watch;
 
-use crate::record::{Entry, HASH_BYTES, hash_of, seal};
+use crate::record::{Entry, HASH_BYTES, sealed};
 use crate::segment::{SEGMENT_MAX_BYTES, Segment, frame};
 
 /// Records that may wait for the disk. At a few hundred bytes each it bounds memory, and a disk that is
 /// this far behind has to stop whoever decides.
 pub const QUEUE_MAX: usize = 8_192;
+/// How long a record for whose place on the disk nobody waits may lie in memory: the calls of that time share
+/// one write, which costs more than any of them.
+const LINGER: Duration = Duration::from_millis(5);
+/// So many records are written without lingering, so that the room for new ones does not shrink.
+const GROUP_MAX: usize = QUEUE_MAX / 8;
 
 /// Why the log could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +52,7 @@ pub struct Log(Arc<Inner>);
 #[derive(Debug)]
 pub struct Receipt {
     sequence: i64,
-    written: watch::Receiver<Written>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -60,7 +66,7 @@ struct Shared {
     writer: String,
     clock: Arc<dyn Clock>,
     queue: Mutex<Queue>,
-    /// Rung when there is something to write, or nothing more will come.
+    /// Rung when there is something to write, somebody waits for it, or nothing more will come.
     bell: Condvar,
     written: watch::Sender<Written>,
 }
@@ -71,6 +77,8 @@ struct Queue {
     previous: [u8; HASH_BYTES],
     frames: Vec<u8>,
     waiting: usize,
+    /// Whether somebody waits for what is in `frames`.
+    awaited: bool,
     closed: bool,
     broken: bool,
 }
@@ -108,6 +116,7 @@ impl Log {
                 previous: [0; HASH_BYTES],
                 frames: Vec::new(),
                 waiting: 0,
+                awaited: false,
                 closed: false,
                 broken: false,
             }),
@@ -156,16 +165,21 @@ impl Log {
         let sequence = queue.next;
         // Inside the lock: the clock is read in the order of the chain.
         let at = shared.clock.now();
-        let record = seal(&shared.writer, sequence, at, queue.previous, entry);
-        queue.previous = hash_of(&record);
+        let (record, hash) = sealed(&shared.writer, sequence, at, queue.previous, entry);
+        queue.previous = hash;
         queue.next += 1;
         queue.waiting += 1;
+        let is_first = queue.frames.is_empty();
         frame(&record, &mut queue.frames);
+        let is_group = queue.waiting == GROUP_MAX;
         drop(queue);
-        shared.bell.notify_one();
+        // The records between are written with these, whether or not the bell rings for them.
+        if is_first || is_group {
+            shared.bell.notify_one();
+        }
         Ok(Receipt {
             sequence,
-            written: shared.written.subscribe(),
+            shared: Arc::clone(shared),
         })
     }
 
@@ -186,10 +200,11 @@ impl Receipt {
     ///
     /// # Errors
     /// [`Refused::Broken`], when the disk did not take it.
-    pub async fn durable(mut self) -> Result<(), Refused> {
-        let sequence = self.sequence;
-        let reached = self
-            .written
+    pub async fn durable(self) -> Result<(), Refused> {
+        let Self { sequence, shared } = self;
+        let mut written = shared.written.subscribe();
+        shared.hurry();
+        let reached = written
             .wait_for(|written| written.up_to >= sequence || written.broken)
             .await;
         match reached {
@@ -212,6 +227,16 @@ impl Drop for Inner {
 }
 
 impl Shared {
+    /// Has what lies in memory written at once.
+    fn hurry(&self) {
+        let mut queue = self.queue.lock();
+        if !queue.frames.is_empty() && !queue.awaited {
+            queue.awaited = true;
+            drop(queue);
+            self.bell.notify_one();
+        }
+    }
+
     /// Writes groups until the log is closed and nothing is left, or the disk refuses.
     fn write_all_to(&self, disk: &mut Disk) {
         loop {
@@ -223,6 +248,13 @@ impl Shared {
                     }
                     self.bell.wait(&mut queue);
                 }
+                let is_due =
+                    |queue: &mut Queue| queue.awaited || queue.closed || queue.waiting >= GROUP_MAX;
+                if !is_due(&mut queue) {
+                    self.bell
+                        .wait_while_for(&mut queue, |queue| !is_due(queue), LINGER);
+                }
+                queue.awaited = false;
                 (std::mem::take(&mut queue.frames), queue.next - 1)
             };
             let outcome = disk.write(&frames, up_to + 1);

@@ -59,6 +59,17 @@ pub fn seal(
     previous: [u8; HASH_BYTES],
     entry: Entry,
 ) -> pb::Record {
+    sealed(writer, sequence, at, previous, entry).0
+}
+
+/// [`seal`], with the hash that the next record is tied by.
+pub(crate) fn sealed(
+    writer: &str,
+    sequence: i64,
+    at: Timestamp,
+    previous: [u8; HASH_BYTES],
+    entry: Entry,
+) -> (pb::Record, [u8; HASH_BYTES]) {
     let Entry {
         decision,
         action,
@@ -86,8 +97,10 @@ pub fn seal(
         previous_hash: previous.to_vec(),
         hash: Vec::new(),
     };
-    record.hash = hash_of(&record).to_vec();
-    record
+    // There is no hash in it yet, so this is all that it covers.
+    let hash = *blake3::hash(&record.encode_to_vec()).as_bytes();
+    record.hash = hash.to_vec();
+    (record, hash)
 }
 
 /// The hash that a record must carry: over the encoding of all its fields but the hash itself.
