@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sandgate_rpc::{Fault, Reason};
-use sandgate_types::{Malformed, SandboxId};
+use sandgate_types::{Malformed, SandboxId, TemplateName};
 
 use crate::caller::{ScopeError, UserError};
 use crate::create::CreateError;
@@ -12,6 +12,7 @@ use crate::lifecycle::Refusal;
 use crate::resume::ResumeError;
 use crate::sandbox::{self, Phase, Sandbox};
 use crate::store::StoreError;
+use crate::suspend::SuspendError;
 
 const DOMAIN: &str = "orchestrator";
 /// A database that is busy is so for a write or two.
@@ -45,6 +46,18 @@ pub(crate) fn not_ready(missing: &[String]) -> Fault {
         format!("not ready: {}", missing.join("; ")),
     )
     .retry_after(STARTING)
+}
+
+/// The sandbox's template is not in the configuration any more, and with it the bounds of what is asked for.
+pub(crate) fn template_gone(template: &TemplateName) -> Fault {
+    Fault::failed_precondition(
+        reason("TEMPLATE_UNKNOWN"),
+        format!(
+            "the sandbox's template {template} is not configured any more; bring it back, or create the \
+             conversation again with another"
+        ),
+    )
+    .precondition("TEMPLATE", template.as_str(), "it must be configured")
 }
 
 /// A report of a run that is not the current one.
@@ -229,6 +242,22 @@ pub(crate) fn of_resume(error: ResumeError, id: &SandboxId) -> Fault {
         ResumeError::Malformed(malformed) => malformed.into(),
         ResumeError::Runs => differs("environment"),
         ResumeError::Apply(error) => of_apply(error, id),
+    }
+}
+
+/// What a suspend that began nothing is to the caller.
+pub(crate) fn of_suspend(error: SuspendError, id: &SandboxId) -> Fault {
+    match error {
+        SuspendError::NotStored(why) => Fault::failed_precondition(
+            reason("FILES_NOT_STORED"),
+            format!(
+                "the files cannot be stored, so the sandbox runs on: {why}; remove what is in the way, or \
+                 delete the sandbox, which drops what is not stored"
+            ),
+        )
+        .precondition("FILES", "workspace", "they must be within what can be stored")
+        .about("sandbox", id),
+        SuspendError::Apply(error) => of_apply(error, id),
     }
 }
 

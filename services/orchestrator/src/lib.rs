@@ -25,6 +25,7 @@ mod resume;
 mod sandbox;
 mod server;
 mod store;
+mod suspend;
 mod sweep;
 mod template;
 mod wait;

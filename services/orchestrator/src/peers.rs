@@ -36,6 +36,14 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(10);
 /// The secrets of a session on their way from token to keeper.
 pub(crate) struct Session(token_pb::MintSessionResponse);
 
+/// What a sync came to.
+pub(crate) struct Stored {
+    /// The version; `None` when the workspace has never held anything.
+    pub(crate) version: Option<VersionId>,
+    /// Entries that are in no version.
+    pub(crate) skipped: u64,
+}
+
 /// The state of a workspace, as a start needs it.
 #[derive(Clone)]
 pub(crate) struct Head {
@@ -222,16 +230,19 @@ impl Peers {
         &self,
         instance: &InstanceId,
         limit: Duration,
-    ) -> Result<Option<VersionId>, PeerError> {
+    ) -> Result<Stored, PeerError> {
         let request = to_instance(instance, sandbox_pb::SyncFilesRequest {}, limit)?;
         let answer = self.files.clone().sync_files(request).await;
         let sandbox_pb::SyncFilesResponse {
             version: stored,
-            skipped: _,
+            skipped,
         } = answer
             .map_err(|status| PeerError::new(KEEPER, status))?
             .into_inner();
-        version(KEEPER, &stored)
+        Ok(Stored {
+            version: version(KEEPER, &stored)?,
+            skipped,
+        })
     }
 
     /// Revokes the agent's token of an instance; its daemon may still sync.

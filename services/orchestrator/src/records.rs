@@ -1,5 +1,5 @@
 //! What goes on record, and how: each control change with the row that it makes, before anything else happens;
-//! what the orchestrator does by itself, with the reason; each refusal of a caller before its answer.
+//! what the orchestrator does by itself, with the reason; each refusal of a caller who may not, before its answer.
 
 use sandgate_audit::{Decision, Entry};
 use sandgate_rpc::{Caller, Peer, Principal, RequestName, service_name};

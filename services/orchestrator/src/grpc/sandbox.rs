@@ -5,7 +5,6 @@ mod create;
 mod page;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sandgate_api::orchestrator::v1 as pb;
 use sandgate_api::orchestrator::v1::sandbox_service_server::SandboxService;
@@ -13,7 +12,7 @@ use sandgate_rpc::{Caller, Fault, page_size};
 use sandgate_types::{ConversationId, Malformed, SandboxId, UserId};
 use tonic::{Request, Response};
 
-use self::asked::{apply, find, started};
+use self::asked::{apply, started};
 use self::create::create_request;
 use self::page::{cursor, list_of, position};
 use super::watch::{Watching, watching};
@@ -22,7 +21,9 @@ use crate::caller::Scope;
 use crate::create::CreateError;
 use crate::environment::Environment;
 use crate::error;
+use crate::life::Asked;
 use crate::lifecycle::Event;
+use crate::records::By;
 use crate::resume::ResumeRequest;
 use crate::sandbox::{Phase, Reason};
 use crate::store::{Cursor, Filter};
@@ -64,11 +65,11 @@ impl SandboxService for Services {
         &self,
         request: Request<pb::GetSandboxRequest>,
     ) -> Reply<pb::GetSandboxResponse> {
-        let life = self.life()?;
-        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let caller = Caller::of(&request)?;
+        let scope = Scope::of(&caller).map_err(Fault::from)?;
         let pb::GetSandboxRequest { sandbox_id } = request.into_inner();
         let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
-        let sandbox = find(life, &scope, &id).await?;
+        let sandbox = self.find("GetSandbox", &caller, &scope, &id).await?;
         Ok(Response::new(pb::GetSandboxResponse {
             sandbox: Some(wire::sandbox_to(&sandbox)),
         }))
@@ -148,13 +149,14 @@ impl SandboxService for Services {
         request: Request<pb::WatchSandboxRequest>,
     ) -> Reply<Self::WatchSandboxStream> {
         let life = Arc::clone(self.life()?);
-        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let caller = Caller::of(&request)?;
+        let scope = Scope::of(&caller).map_err(Fault::from)?;
         let pb::WatchSandboxRequest { sandbox_id } = request.into_inner();
         let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
         let cell = life.hub.cell(&id);
         // Before the row is read, so that no change falls between.
         let changes = cell.changes();
-        let first = find(&life, &scope, &id).await?;
+        let first = self.find("WatchSandbox", &caller, &scope, &id).await?;
         let shutdown = self.shutdown.clone();
         let stream = watching(Watching {
             life,
@@ -173,15 +175,19 @@ impl SandboxService for Services {
         request: Request<pb::ExtendSandboxRequest>,
     ) -> Reply<pb::ExtendSandboxResponse> {
         let life = self.life()?;
-        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let caller = Caller::of(&request)?;
+        let scope = Scope::of(&caller).map_err(Fault::from)?;
         let pb::ExtendSandboxRequest { sandbox_id, ttl } = request.into_inner();
         let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
         let ttl = wire::ttl_from(ttl)
             .and_then(|ttl| ttl.ok_or_else(|| Malformed::new("ttl", "must be set")))
             .map_err(Fault::from)?;
-        let sandbox = find(life, &scope, &id).await?;
-        let template = life.templates.get(&sandbox.facts.template);
-        let most = template.map_or(Duration::ZERO, |template| template.max_ttl);
+        let sandbox = self.find("ExtendSandbox", &caller, &scope, &id).await?;
+        let template = &sandbox.facts.template;
+        let configured = life.templates.get(template);
+        let most = configured
+            .ok_or_else(|| error::template_gone(template))?
+            .max_ttl;
         if ttl > most {
             let rule = format!("must be between 1s and {}s", most.as_secs());
             return Err(Fault::from(Malformed::new("ttl", rule)).into());
@@ -198,11 +204,19 @@ impl SandboxService for Services {
         request: Request<pb::SuspendSandboxRequest>,
     ) -> Reply<pb::SuspendSandboxResponse> {
         let life = self.life()?;
-        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let caller = Caller::of(&request)?;
+        let scope = Scope::of(&caller).map_err(Fault::from)?;
         let pb::SuspendSandboxRequest { sandbox_id } = request.into_inner();
         let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
-        find(life, &scope, &id).await?;
-        apply(life, &scope, &id, Event::Suspend(Reason::Requested)).await?;
+        self.find("SuspendSandbox", &caller, &scope, &id).await?;
+        let asked = Asked::by(By::Principal(scope.principal.clone()));
+        let (task, sandbox) = (Arc::clone(life), id.clone());
+        let suspended = life
+            .tracked(async move { task.suspend(&sandbox, &asked).await })
+            .await;
+        suspended
+            .map_err(|_| error::ending())?
+            .map_err(|error| error::of_suspend(error, &id))?;
         let sandbox = life
             .wait_until(&id, |state| state.phase != Phase::Suspending)
             .await
@@ -217,7 +231,8 @@ impl SandboxService for Services {
         request: Request<pb::ResumeSandboxRequest>,
     ) -> Reply<pb::ResumeSandboxResponse> {
         let life = self.life()?;
-        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let caller = Caller::of(&request)?;
+        let scope = Scope::of(&caller).map_err(Fault::from)?;
         let pb::ResumeSandboxRequest {
             sandbox_id,
             wait,
@@ -232,7 +247,7 @@ impl SandboxService for Services {
             environment: Environment::new(environment),
             request: wire::request_from(&request_id).map_err(Fault::from)?,
         };
-        find(life, &scope, &id).await?;
+        self.find("ResumeSandbox", &caller, &scope, &id).await?;
         let task = Arc::clone(life);
         let resumed = life
             .tracked(async move { task.resume(&scope, resume).await })
@@ -251,10 +266,11 @@ impl SandboxService for Services {
         request: Request<pb::DeleteSandboxRequest>,
     ) -> Reply<pb::DeleteSandboxResponse> {
         let life = self.life()?;
-        let scope = Scope::of(&Caller::of(&request)?).map_err(Fault::from)?;
+        let caller = Caller::of(&request)?;
+        let scope = Scope::of(&caller).map_err(Fault::from)?;
         let pb::DeleteSandboxRequest { sandbox_id } = request.into_inner();
         let id = SandboxId::parse("sandbox_id", &sandbox_id).map_err(Fault::from)?;
-        find(life, &scope, &id).await?;
+        self.find("DeleteSandbox", &caller, &scope, &id).await?;
         apply(life, &scope, &id, Event::Delete(Reason::Requested)).await?;
         let sandbox = life
             .wait_until(&id, |state| state.phase == Phase::Deleted)

@@ -13,6 +13,7 @@ use super::{ApplyError, Life};
 use crate::crash::crash_point;
 use crate::hub::Cell;
 use crate::lifecycle::Event;
+use crate::peers::Stored;
 use crate::sandbox::{Run, Sandbox};
 use crate::server::chain;
 
@@ -116,9 +117,9 @@ impl Life {
             return Synced::default();
         }
         let synced = match self.peers.sync(&run.instance, self.limits.sync).await {
-            Ok(version) => Synced {
+            Ok(Stored { version, skipped }) => Synced {
                 version,
-                not_synced: String::new(),
+                not_synced: left_out(skipped),
             },
             Err(error) => {
                 tracing::warn!(sandbox = %id, %error, "the last sync failed");
@@ -150,7 +151,13 @@ impl Life {
                 }
             }
             crash_point!("end-revoked");
-            for instance in to_release.clone() {
+            // An instance of an earlier run is known by the backend's list alone: released before it is revoked,
+            // a crash would leave it accepted.
+            for instance in to_release
+                .difference(&to_revoke)
+                .cloned()
+                .collect::<Vec<_>>()
+            {
                 match self.backend.release(&instance).await {
                     Ok(()) => {
                         self.feed.remove(&instance);
@@ -177,6 +184,15 @@ impl Life {
                 return false;
             }
         }
+    }
+}
+
+/// What is said of entries that a version does not have.
+fn left_out(skipped: u64) -> String {
+    match skipped {
+        0 => String::new(),
+        1 => "1 entry was not stored".to_owned(),
+        more => format!("{more} entries were not stored"),
     }
 }
 

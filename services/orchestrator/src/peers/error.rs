@@ -42,6 +42,15 @@ impl PeerError {
         )
     }
 
+    /// Whether the same call gets the same answer until somebody changes what it is about.
+    pub(crate) fn is_final(&self) -> bool {
+        let code = self.status.as_ref().map(|status| status.code());
+        matches!(
+            code,
+            Some(Code::FailedPrecondition | Code::InvalidArgument | Code::ResourceExhausted)
+        )
+    }
+
     pub(super) fn strange(peer: &'static str, message: &str) -> Self {
         Self {
             peer,

@@ -1,6 +1,5 @@
 //! Suspend, resume, extend and delete.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sandgate_api::orchestrator::v1 as pb;
@@ -65,43 +64,6 @@ async fn deleting_twice_is_the_same_until_the_tombstone_goes() {
         (refused.code(), reason(&refused).as_str()),
         (Code::NotFound, "SANDBOX_UNKNOWN")
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_could_not_be_synced_is_said_and_the_end_comes_all_the_same() {
-    let orchestrator = Harness::start().await;
-    orchestrator.peers.fail("drain", usize::MAX);
-    orchestrator.peers.fail("revoke-agent", usize::MAX);
-    orchestrator.peers.fail("sync", usize::MAX);
-    let sandbox = orchestrator.ready("demo").await;
-    let deleted = orchestrator
-        .delete(&sandbox.sandbox_id)
-        .await
-        .expect("deleted");
-    let said = deleted.ending.expect("it ended").not_synced;
-    assert!(said.contains("since the last version"), "{said}");
-    assert!(orchestrator.backend.claimed().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_deleted_before_it_is_revoked_and_gone() {
-    let orchestrator = Harness::start().await;
-    orchestrator.peers.fail("revoke-instance", 2);
-    orchestrator.backend.stuck.store(2, Ordering::SeqCst);
-    let sandbox = orchestrator.ready("demo").await;
-    let deleted = orchestrator
-        .delete(&sandbox.sandbox_id)
-        .await
-        .expect("in the end");
-    assert_eq!(deleted.phase(), pb::Phase::Deleted);
-    let revoked = orchestrator
-        .peers
-        .calls()
-        .iter()
-        .filter(|call| *call == "revoke-instance")
-        .count();
-    assert_eq!(revoked, 3);
-    assert!(orchestrator.backend.claimed().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,6 +246,33 @@ async fn an_end_is_moved_within_the_templates_maximum() {
         let refused = extend(ttl).await.expect_err("out of bounds");
         assert_eq!(fields(&refused), ["ttl"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_is_not_moved_without_the_template_that_bounds_it() {
+    let orchestrator = Harness::start().await;
+    let request = pb::CreateSandboxRequest {
+        template: "other".into(),
+        ..of("demo")
+    };
+    let created = orchestrator.create(request).await.expect("created");
+    let sandbox = created.sandbox.expect("a sandbox");
+    let without = "{ version: 1, templates: [{ name: default }] }";
+    let orchestrator = orchestrator.restart_with(without).await;
+    let request = pb::ExtendSandboxRequest {
+        sandbox_id: sandbox.sandbox_id,
+        ttl: Some(seconds(60)),
+    };
+    let refused = orchestrator
+        .sandboxes()
+        .extend_sandbox(orchestrator.request(request))
+        .await
+        .expect_err("nobody knows its maximum");
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::FailedPrecondition, "TEMPLATE_UNKNOWN")
+    );
+    assert!(refused.message().contains("template other is not"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

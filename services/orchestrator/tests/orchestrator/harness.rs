@@ -39,6 +39,15 @@ templates:
   - { name: short, session_max: 60s }
 ";
 
+/// What outlives an orchestrator.
+type World = (
+    Arc<FakeBackend>,
+    FakePeers,
+    TestClock,
+    DatabaseUrl,
+    Arc<tempfile::TempDir>,
+);
+
 /// An orchestrator, its world, and a client of it.
 pub(crate) struct Harness {
     pub(crate) backend: Arc<FakeBackend>,
@@ -64,21 +73,17 @@ impl Harness {
         let url = DatabaseUrl::sqlite(folder.path().join("orchestrator.db"));
         migrate(&url, Timestamp::EPOCH).await.expect("migrations");
         let clock = TestClock::new();
-        Self::over(Arc::new(backend), peers, clock, url, Arc::new(folder)).await
+        let world = (Arc::new(backend), peers, clock, url, Arc::new(folder));
+        Self::over(world, TEMPLATES).await
     }
 
-    async fn over(
-        backend: Arc<FakeBackend>,
-        peers: FakePeers,
-        clock: TestClock,
-        url: DatabaseUrl,
-        folder: Arc<tempfile::TempDir>,
-    ) -> Self {
+    async fn over(world: World, templates: &str) -> Self {
+        let (backend, peers, clock, url, folder) = world;
         let peers_end = Shutdown::new();
         let target = peers.serve(&peers_end);
         let (listen, pipe) = memory();
         let mut config = Config::new(url.clone());
-        config.templates = Templates::parse(TEMPLATES).expect("templates");
+        config.templates = Templates::parse(templates).expect("templates");
         config.limits = Limits {
             sweep: Duration::from_millis(5),
             reconcile: Duration::from_millis(50),
@@ -136,7 +141,8 @@ impl Harness {
     pub(crate) async fn beside(&self) -> Self {
         let (backend, peers) = (Arc::clone(&self.backend), self.peers.clone());
         let (clock, url) = (self.clock.clone(), self.url.clone());
-        Self::over(backend, peers, clock, url, Arc::clone(&self._folder)).await
+        let world = (backend, peers, clock, url, Arc::clone(&self._folder));
+        Self::over(world, TEMPLATES).await
     }
 
     /// Ends the orchestrator as Ctrl-C would, and starts another on its database.
@@ -144,8 +150,17 @@ impl Harness {
         self.restart_after(|_| {}).await
     }
 
+    /// As [`Self::restart`], with other templates from then on.
+    pub(crate) async fn restart_with(self, templates: &str) -> Self {
+        Self::over(self.end(|_| {}).await, templates).await
+    }
+
     /// As [`Self::restart`], with something that happens to the backend between the two.
     pub(crate) async fn restart_after(self, between: impl FnOnce(&FakeBackend)) -> Self {
+        Self::over(self.end(between).await, TEMPLATES).await
+    }
+
+    async fn end(self, between: impl FnOnce(&FakeBackend)) -> World {
         self.shutdown.begin();
         let served = self.served.lock().take().expect("it runs");
         tokio::time::timeout(END, served)
@@ -154,7 +169,7 @@ impl Harness {
             .expect("it served");
         self.peers_end.begin();
         between(&self.backend);
-        Self::over(self.backend, self.peers, self.clock, self.url, self._folder).await
+        (self.backend, self.peers, self.clock, self.url, self._folder)
     }
 
     pub(crate) fn as_user(&self, tenant: &str, user: &str) -> Self {

@@ -14,3 +14,5 @@ mod peers;
 mod records;
 mod recovery;
 mod start;
+mod stored;
+mod taken_away;

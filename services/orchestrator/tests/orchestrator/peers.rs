@@ -37,6 +37,8 @@ pub(crate) struct Script {
     pub(crate) head: Mutex<Option<String>>,
     /// The version that the last sync makes.
     pub(crate) synced: Mutex<String>,
+    /// How many entries the last sync leaves out.
+    pub(crate) skipped: Mutex<u64>,
     /// What Attach was given.
     pub(crate) attached: Mutex<Vec<sandbox::AttachRequest>>,
 }
@@ -50,6 +52,7 @@ impl FakePeers {
                 held: watch::Sender::new(BTreeSet::new()),
                 head: Mutex::new(None),
                 synced: Mutex::new(String::new()),
+                skipped: Mutex::new(0),
                 attached: Mutex::new(Vec::new()),
             }),
         }
@@ -300,7 +303,7 @@ impl Fake {
         }
         Ok(sandbox::SyncFilesResponse {
             version,
-            skipped: 0,
+            skipped: *self.script.skipped.lock(),
         })
     }
 }

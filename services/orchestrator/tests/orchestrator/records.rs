@@ -238,3 +238,32 @@ async fn a_create_of_anothers_conversation_is_on_record() {
     );
     assert_eq!(record.principal, bob.asker.principal());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_for_anothers_sandbox_is_on_record_as_if_there_were_none() {
+    let orchestrator = Harness::start().await;
+    let sandbox = orchestrator.ready("demo").await.sandbox_id;
+    let bob = orchestrator.as_user("acme", "robert");
+    bob.get(&sandbox).await.expect_err("ann's");
+    bob.delete(&sandbox).await.expect_err("ann's");
+    let nobodys = format!("s{}", "x".repeat(25));
+    bob.get(&nobodys).await.expect_err("nobody's");
+    let records = records(&orchestrator, "").await;
+    let refused: Vec<_> = records
+        .iter()
+        .filter(|record| record.principal == bob.asker.principal())
+        .collect();
+    let actions: Vec<_> = refused.iter().map(|record| &record.action[..]).collect();
+    let service = "sandgate.orchestrator.v1.SandboxService";
+    assert_eq!(
+        actions,
+        ["GetSandbox", "DeleteSandbox", "GetSandbox"].map(|rpc| format!("{service}/{rpc}"))
+    );
+    for record in refused {
+        assert_eq!(
+            (record.decision(), record.reason.as_str()),
+            (audit::Decision::Refused, "SANDBOX_UNKNOWN")
+        );
+        assert_eq!(record.sandbox_id, "");
+    }
+}

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use sandgate_rpc::Fault;
+use sandgate_rpc::{Caller, Fault};
 use sandgate_types::SandboxId;
 
+use super::Services;
 use crate::caller::Scope;
 use crate::error;
 use crate::life::{Asked, Life};
@@ -13,16 +14,28 @@ use crate::records::By;
 use crate::sandbox::Sandbox;
 use crate::wait::Wait;
 
-/// The sandbox of a request, if it is the caller's; the rest of all is unknown to them.
-pub(super) async fn find(
-    life: &Life,
-    scope: &Scope,
-    id: &SandboxId,
-) -> Result<Arc<Sandbox>, Fault> {
-    let found = life.get(id).await?;
-    found
-        .filter(|sandbox| scope.covers(&sandbox.facts))
-        .ok_or_else(|| error::unknown(id))
+/// As records name it.
+const SERVICE: &str = "sandgate.orchestrator.v1.SandboxService";
+
+impl Services {
+    /// The sandbox of a request, if it is the caller's; the rest of all is unknown to them, and that they asked
+    /// is on record. Another's and nobody's are recorded alike, so that the answer takes as long for both.
+    pub(super) async fn find(
+        &self,
+        rpc: &str,
+        caller: &Caller,
+        scope: &Scope,
+        id: &SandboxId,
+    ) -> Result<Arc<Sandbox>, Fault> {
+        let found = self.life()?.get(id).await?;
+        match found.filter(|sandbox| scope.covers(&sandbox.facts)) {
+            Some(sandbox) => Ok(sandbox),
+            None => {
+                let method = format!("{SERVICE}/{rpc}");
+                Err(self.refused(&method, caller, error::unknown(id)).await)
+            }
+        }
+    }
 }
 
 /// Applies an event in a task that the caller's leaving does not end.
