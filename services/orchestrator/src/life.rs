@@ -14,7 +14,7 @@ use std::time::Duration;
 use sandgate_backend::Backend;
 use sandgate_rpc::Shutdown;
 use sandgate_types::{Clock, SandboxId, Timestamp};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 pub(crate) use self::apply::{ApplyError, Asked};
 use crate::environment::Environments;
@@ -78,7 +78,9 @@ pub(crate) struct Life {
     pub(crate) owner: String,
     pub(crate) started_at: Timestamp,
     pub(crate) environments: Environments,
-    tasks: Shutdown,
+    pub(crate) tasks: Shutdown,
+    /// Held by the comparison whose actions are being carried out.
+    pub(crate) comparing: Arc<Semaphore>,
     /// Begun when nothing more may be waited for.
     halt: Shutdown,
 }
@@ -122,6 +124,7 @@ impl Life {
             owner,
             environments: Environments::default(),
             tasks,
+            comparing: Arc::new(Semaphore::new(1)),
             halt,
         })
     }

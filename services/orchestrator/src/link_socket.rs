@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use sandgate_rpc::Shutdown;
@@ -15,6 +16,8 @@ use sandgate_session::link::{InstanceLink, send_link};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
+/// After an accept that failed, for want of descriptors as a rule, which are not there a moment later either.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Permission bits of a directory that is ours alone.
 const PRIVATE: u32 = 0o700;
 
@@ -76,6 +79,10 @@ impl LinkSocket {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "a gate could not connect for its links");
+                    tokio::select! {
+                        () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                        () = shutdown.cancelled() => return,
+                    }
                     continue;
                 }
             };
@@ -132,7 +139,6 @@ async fn send_all(stream: &UnixStream, mut links: mpsc::Receiver<InstanceLink>) 
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::UnixStream as StdStream;
-    use std::time::Duration;
 
     use rand::SeedableRng as _;
     use rand::rngs::StdRng;

@@ -7,9 +7,10 @@
 
 mod compare;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, stream};
 use sandgate_types::{InstanceId, SandboxId};
 
 use self::compare::{Action, Known, Listed, When, plan};
@@ -18,9 +19,45 @@ use crate::lifecycle::Event;
 use crate::records;
 use crate::sandbox::Sandbox;
 
+/// Instances that are taken away at the same time; each may wait ten seconds for a peer.
+const DESTROYED_AT_ONCE: usize = 8;
+
+/// What a comparison found to do, and the rows that it is about.
+struct Found {
+    actions: Vec<Action>,
+    rows: HashMap<SandboxId, Arc<Sandbox>>,
+}
+
 impl Life {
     /// Compares, and does what the plan says. False when the backend or the database did not answer.
     pub(crate) async fn reconcile(self: &Arc<Self>, at_start: bool) -> bool {
+        match self.compare(at_start).await {
+            Some(found) => self.act_on(found).await,
+            None => false,
+        }
+    }
+
+    /// Compares, and has what the plan says done by a task, one at a time: peers that do not answer keep
+    /// neither events nor times from being looked at.
+    pub(crate) async fn reconcile_beside(self: &Arc<Self>) {
+        let Ok(alone) = Arc::clone(&self.comparing).try_acquire_owned() else {
+            return;
+        };
+        let Some(found) = self.compare(false).await else {
+            return;
+        };
+        let life = Arc::clone(self);
+        self.tasks.spawn("reconcile", async move {
+            tokio::select! {
+                () = life.halted() => {}
+                _done = life.act_on(found) => {}
+            }
+            drop(alone);
+        });
+    }
+
+    /// `None` when the backend or the database did not answer.
+    async fn compare(self: &Arc<Self>, at_start: bool) -> Option<Found> {
         let instances_survive = self.backend.capabilities().survives_restart;
         // Instances that end with their process have one orchestrator at a time: whoever was at them is gone,
         // and nobody waits for the end of a lease.
@@ -29,11 +66,9 @@ impl Life {
             && let Err(error) = self.store.seize(&self.lease()).await
         {
             tracing::warn!(%error, "the intents of the start before were not taken");
-            return false;
+            return None;
         }
-        let Some(listed) = self.listed().await else {
-            return false;
-        };
+        let listed = self.listed().await?;
         let mut rows = Vec::new();
         let mut after = None;
         loop {
@@ -41,7 +76,7 @@ impl Life {
                 Ok(batch) => batch,
                 Err(error) => {
                     tracing::warn!(%error, "the rows were not read");
-                    return false;
+                    return None;
                 }
             };
             let Some((last, _)) = batch.last() else { break };
@@ -59,9 +94,7 @@ impl Life {
                 }
             }));
         }
-        let Some(there) = self.listed().await else {
-            return false;
-        };
+        let there = self.listed().await?;
         let there = there.into_iter().map(|listed| listed.instance).collect();
         let when = When {
             at_start,
@@ -77,7 +110,38 @@ impl Life {
                 Err(error) => tracing::debug!(%error, "a lease was not renewed"),
             }
         }
-        for action in plan(&rows, &listed, &there, when) {
+        let actions = plan(&rows, &listed, &there, when);
+        let rows = rows
+            .into_iter()
+            .map(|known| (known.sandbox.facts.id.clone(), known.sandbox));
+        Some(Found {
+            actions,
+            rows: rows.collect(),
+        })
+    }
+
+    /// Does what a comparison found. False when the process stops before all of it is done.
+    async fn act_on(self: &Arc<Self>, found: Found) -> bool {
+        let Found { actions, rows } = found;
+        let mut unwanted = Vec::new();
+        let mut others = Vec::new();
+        for action in actions {
+            match action {
+                Action::Destroy(instance, owner) => unwanted.push((instance, owner)),
+                other @ (Action::Adopt(_) | Action::Tell(..) | Action::Drive(_)) => {
+                    others.push(other);
+                }
+            }
+        }
+        // Before a start is made again, its last instance is gone if it can be.
+        stream::iter(unwanted)
+            .for_each_concurrent(DESTROYED_AT_ONCE, |(instance, owner)| async move {
+                if !self.is_halted() {
+                    self.destroy(&instance, &owner).await;
+                }
+            })
+            .await;
+        for action in others {
             // Tasks that were at a sandbox have stopped with the process, and look like none.
             if self.is_halted() {
                 return false;
@@ -116,12 +180,8 @@ impl Life {
         }
     }
 
-    async fn act(self: &Arc<Self>, action: Action, rows: &[Known]) {
-        let row = |id: &SandboxId| {
-            rows.iter()
-                .find(|known| known.sandbox.facts.id == *id)
-                .map(|known| Arc::clone(&known.sandbox))
-        };
+    async fn act(self: &Arc<Self>, action: Action, rows: &HashMap<SandboxId, Arc<Sandbox>>) {
+        let row = |id: &SandboxId| rows.get(id).cloned();
         match action {
             Action::Destroy(instance, owner) => self.destroy(&instance, &owner).await,
             Action::Adopt(id) => {
@@ -185,7 +245,9 @@ impl Life {
         if let Some(row) = row
             && let Err(error) = self.peers.revoke_instance(&row, instance).await
         {
-            tracing::warn!(%instance, %error, "it is not revoked yet");
+            // Once it is released nobody lists it, and so nobody would try again.
+            tracing::warn!(%instance, %error, "it is not revoked yet, so it stays for now");
+            return;
         }
         match self.backend.release(instance).await {
             Ok(()) => self.feed.remove(instance),

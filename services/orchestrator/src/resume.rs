@@ -101,6 +101,7 @@ impl Life {
         let sandbox = sandbox.ok_or(ApplyError::Unknown)?;
         let brought = self.bring_again(&sandbox, &request.environment);
         if brought || self.environments.holds_this(id, &request.environment) {
+            self.remember(&asked).await.map_err(ApplyError::from)?;
             Ok(sandbox)
         } else {
             Err(ResumeError::Runs)

@@ -8,7 +8,8 @@ use sandgate_types::{InstanceId, SandboxId, Timestamp};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::MissedTickBehavior;
 
-use crate::life::Life;
+use crate::hub::Cell;
+use crate::life::{ApplyError, Life};
 use crate::lifecycle::Event;
 use crate::sandbox::{Phase, Reason, Sandbox};
 use crate::template::SESSION_MAX;
@@ -55,7 +56,7 @@ impl Life {
                 event = events.recv() => match event {
                     Ok(event) => self.hear(event).await,
                     Err(RecvError::Lagged(_)) => {
-                        self.reconcile(false).await;
+                        self.reconcile_beside().await;
                     }
                     Err(RecvError::Closed) => {
                         tracing::error!("the backend tells nothing any more; comparing goes on");
@@ -64,7 +65,7 @@ impl Life {
                     }
                 },
                 _ = compare.tick() => {
-                    self.reconcile(false).await;
+                    self.reconcile_beside().await;
                 }
                 _ = sweep.tick() => {
                     self.sweep().await;
@@ -103,18 +104,18 @@ impl Life {
         let now = self.clock.now();
         for (id, cell) in self.hub.all() {
             let Some(sandbox) = cell.view() else { continue };
-            let session_max = self
-                .templates
-                .get(&sandbox.facts.template)
-                .map_or(SESSION_MAX, |template| template.session_max);
-            if let Some(reason) = due(&sandbox, session_max, cell.last_active(), now) {
-                self.end_by_itself(&id, Event::Suspend(reason)).await;
+            if let Some(reason) = self.due(&sandbox, &cell) {
+                // It may have been used, or resumed, between the look and its turn.
+                let holds = |sandbox: &Sandbox| self.due(sandbox, &cell) == Some(reason);
+                self.end_by_itself(&id, Event::Suspend(reason), holds).await;
             }
         }
         match self.store.expired(now).await {
             Ok(expired) => {
                 for id in expired {
-                    self.end_by_itself(&id, Event::Delete(Reason::Expired))
+                    // It may have been extended meanwhile.
+                    let holds = |sandbox: &Sandbox| sandbox.state.expires_at <= now;
+                    self.end_by_itself(&id, Event::Delete(Reason::Expired), holds)
                         .await;
                 }
             }
@@ -123,18 +124,30 @@ impl Life {
         self.hub.prune();
     }
 
-    async fn end_by_itself(self: &Arc<Self>, id: &SandboxId, event: Event) {
-        let expires = matches!(event, Event::Delete(_));
-        let now = self.clock.now();
-        // It may have been extended, or used, between the look and its turn.
-        let holds = move |sandbox: &Sandbox| !expires || sandbox.state.expires_at <= now;
+    fn due(&self, sandbox: &Sandbox, cell: &Cell) -> Option<Reason> {
+        let session_max = self
+            .templates
+            .get(&sandbox.facts.template)
+            .map_or(SESSION_MAX, |template| template.session_max);
+        due(sandbox, session_max, cell.last_active(), self.clock.now())
+    }
+
+    async fn end_by_itself(
+        self: &Arc<Self>,
+        id: &SandboxId,
+        event: Event,
+        holds: impl Fn(&Sandbox) -> bool + Send,
+    ) {
         match self.apply_if(id, event, holds).await {
             Ok(sandbox) => {
                 let reason = sandbox.state.reason.as_str();
                 tracing::info!(sandbox = %id, reason, "a sandbox ends by itself");
             }
+            Err(ApplyError::Other) => {
+                tracing::debug!(sandbox = %id, "a sandbox has got more time meanwhile");
+            }
             Err(error) => {
-                tracing::warn!(sandbox = %id, %error, "a sandbox whose time is up was not ended")
+                tracing::warn!(sandbox = %id, %error, "a sandbox whose time is up was not ended");
             }
         }
     }

@@ -90,6 +90,7 @@ impl Life {
             let (state, effects) =
                 lifecycle::step(&current.state, event.clone(), self.clock.now())?;
             if effects.is_empty() {
+                self.remember(asked).await?;
                 return Ok(current);
             }
             let writes = effects.contains(&Effect::Write);
@@ -107,6 +108,15 @@ impl Life {
             return Ok(next);
         }
         Err(ApplyError::Contended)
+    }
+
+    /// Remembers a request that changed nothing: repeated after something else did, it gets this answer and
+    /// not another change.
+    pub(crate) async fn remember(&self, asked: &Asked) -> Result<(), StoreError> {
+        match &asked.request {
+            Some((key, memo)) => self.store.remember(key, memo, self.clock.now()).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes what `event` made, with its record. Says whether the row was still the one before it.

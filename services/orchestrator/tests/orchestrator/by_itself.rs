@@ -6,7 +6,7 @@ use sandgate_api::orchestrator::v1 as pb;
 use sandgate_api::timestamp_to;
 use sandgate_types::Clock as _;
 
-use crate::harness::{Harness, Run, of, seconds, version};
+use crate::harness::{END, Harness, Run, of, seconds, version};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_sandbox_is_suspended_and_a_used_one_is_not() {
@@ -139,4 +139,21 @@ async fn an_instance_that_is_lost_fails_its_sandbox_and_is_revoked() {
         !orchestrator.peers.calls().contains(&"sync".to_owned()),
         "there is nobody to sync"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_cannot_be_taken_away_keeps_no_time_from_being_up() {
+    let orchestrator = Harness::start().await;
+    let idle = orchestrator.ready("idle").await;
+    orchestrator.peers.hold("revoke-instance");
+    orchestrator.backend.stranger(&idle.sandbox_id);
+    let held = orchestrator.peers.asked("revoke-instance");
+    tokio::time::timeout(END, held)
+        .await
+        .expect("it is compared");
+    orchestrator.clock.advance(Duration::from_secs(31 * 60));
+    orchestrator
+        .until(&idle.sandbox_id, pb::Phase::Suspending)
+        .await;
+    orchestrator.peers.let_go("revoke-instance");
 }

@@ -110,6 +110,30 @@ async fn what_runs_takes_no_other_environment_but_answers_the_request_that_broug
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_resume_that_found_it_running_begins_no_run_when_it_is_repeated_after_a_suspend() {
+    let orchestrator = Harness::start().await;
+    let sandbox = orchestrator.ready("demo").await;
+    let request = pb::ResumeSandboxRequest {
+        sandbox_id: sandbox.sandbox_id.clone(),
+        request_id: "r-1".into(),
+        ..Default::default()
+    };
+    let found = resume(&orchestrator, request.clone())
+        .await
+        .expect("it runs already");
+    assert_eq!(Run::of(&found).generation, 1);
+    orchestrator
+        .suspend(&sandbox.sandbox_id)
+        .await
+        .expect("suspended");
+    let repeated = resume(&orchestrator, request)
+        .await
+        .expect("as it is by now");
+    assert_eq!(repeated.phase(), pb::Phase::Suspended);
+    assert_eq!(orchestrator.peers.script.attached.lock().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_environment_that_a_crash_lost_is_brought_again_by_the_next_resume() {
     let orchestrator = Harness::start().await;
     let sandbox = suspended(&orchestrator).await;
