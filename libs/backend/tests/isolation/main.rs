@@ -3,6 +3,7 @@
 
 mod battery;
 mod config;
+mod counters;
 mod missing;
 mod neighbours;
 mod network;

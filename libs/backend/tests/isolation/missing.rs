@@ -57,7 +57,11 @@ const NAMESPACES: &[Row] = &[
         Escapes(Keeper, "read a keeper"),
         Refused("make namespaces"),
     ),
-    both(&[IpcNamespace], Escapes(Objects, "semaphores")),
+    // Without the filter, which keeps them from an ordinary user's sandboxes as well.
+    both(
+        &[IpcNamespace, Filter, Trial],
+        Escapes(Objects, "semaphores"),
+    ),
     both(&[NamesNamespace], Escapes(Possessions, "names")),
     both(&[GroupNamespace], Escapes(Possessions, "control group")),
     // Root without a uid to give away: the one case in which a sandbox without a user namespace can be made.

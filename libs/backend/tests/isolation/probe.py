@@ -1,5 +1,5 @@
 # Tries things, and prints what came of each: a name, a tab, an answer. The same text runs inside and outside.
-import ctypes, errno, os, resource, select, signal, socket, sys
+import ctypes, errno, fcntl, os, resource, select, signal, socket, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -139,6 +139,8 @@ def calls():
     call("io_uring_setup", 425, 1, ctypes.create_string_buffer(120))
     call("userfaultfd", 323, 1)
     call("perf_event_open", 298, ctypes.create_string_buffer(120), 0, -1, -1, 0)
+    # Its answer is a context, of which a whole machine has 65,536.
+    call("io_setup", 206, 1, ctypes.byref(ctypes.c_ulong(0)))
     call("setuid", 105, 0)
     call("syslog", 103, 10, None, 0)
     call("getpid", 39)
@@ -282,6 +284,67 @@ def bomb(most):
             opened.append(os.dup(0))
     except OSError as error:
         say("descriptors", errno.errorcode[error.errno])
+
+
+def take(name, most, make):
+    """Takes as many of something as there are, and tells how many, and what ended it."""
+    taken = []
+    try:
+        while len(taken) < most:
+            taken.append(make())
+        say(name + " end", "unbounded")
+    except OSError as error:
+        say(name + " end", errno.errorcode[error.errno])
+    say(name, len(taken))
+    for descriptor in taken:
+        os.close(descriptor)
+
+
+def watcher():
+    descriptor = libc.inotify_init()
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), "inotify_init")
+    return descriptor
+
+
+def counters():
+    """Takes what a whole machine, or all processes of one user, would share."""
+    take("terminals", 72, lambda: os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY))
+    take("watchers", 40, watcher)
+    for name in ("tcp_wmem", "tcp_rmem"):
+        say(name, open("/proc/sys/net/ipv4/" + name).read().split()[-1])
+
+
+def locks(*paths):
+    """Takes the lock of each file."""
+    for path in paths:
+        file = open(path)
+        attempt(path, lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB))
+
+
+def uncounted():
+    """Makes memory that no process shows as its own; whether each process has a limit of its own."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[1]
+    say("bounded by", "group" if limit == resource.RLIM_INFINITY else "supervisor")
+    call("semaphores", 64, 0, 1, 0o1600)
+    call("shared segment", 29, 0, 4096, 0o1600)
+    call("memory file", 319, b"probe", 0)
+
+
+def under_way(most):
+    """Sends descriptors that nobody receives, until the kernel lets no more be under way; stays with them."""
+    kept, sent = [], 0
+    answer = "unbounded"
+    try:
+        while sent < int(most):
+            kept.append(socket.socketpair())
+            for _ in range(8):
+                socket.send_fds(kept[-1][0], [b"x"], [0] * 16)
+                sent += 16
+    except OSError as error:
+        answer = errno.errorcode[error.errno]
+    say("serving", "done" if answer == "ETOOMANYREFS" else answer)
+    signal.pause()
 
 
 def disk(*places):
