@@ -3,6 +3,8 @@
 //! Object names are keyed per tenant, and so is the folder; nothing in the bucket repeats a name that a person
 //! chose. Whatever is read is hashed again: a damaged, swapped or foreign object is an error, never content.
 
+mod private;
+
 use std::path::Path as FsPath;
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ use sandgate_types::TenantId;
 use sandgate_workspace::blob::{self, BlobError};
 use sandgate_workspace::manifest::Page;
 use sandgate_workspace::{BlobName, CHUNK_MAX_BYTES, ContentHash, NameKeys};
+
+use self::private::Private;
 
 /// A blob is never much longer than its content: 16 bytes of header, and what does not compress stays as it is.
 const OBJECT_MAX_BYTES: u64 = CHUNK_MAX_BYTES as u64 + 64;
@@ -52,16 +56,23 @@ impl ObjectError {
 
 /// Where the objects of all tenants are.
 #[derive(Debug, Clone)]
-pub struct Objects(Arc<dyn ObjectStore>);
+pub struct Objects {
+    store: Arc<dyn ObjectStore>,
+    private: Private,
+}
 
 impl Objects {
-    /// Objects in a directory of this machine, which must be there. What was stored survives a power cut.
+    /// Objects in a directory of this machine, which must be there. What was stored survives a power cut, and no
+    /// other user of the machine can read it.
     ///
     /// # Errors
     /// When the directory is not there.
     pub fn directory(directory: &FsPath) -> Result<Self, object_store::Error> {
         let store = LocalFileSystem::new_with_prefix(directory)?.with_fsync(true);
-        Ok(Self(Arc::new(store)))
+        Ok(Self {
+            store: Arc::new(store),
+            private: Private::below(directory),
+        })
     }
 
     /// The objects of one tenant, named by its keys.
@@ -69,7 +80,8 @@ impl Objects {
         let mut hasher = blake3::Hasher::new_derive_key("sandgate 2025 storage.v1 tenant folder");
         hasher.update(tenant.as_str().as_bytes());
         TenantObjects {
-            store: Arc::clone(&self.0),
+            store: Arc::clone(&self.store),
+            private: self.private.clone(),
             folder: hasher.finalize().to_hex()[..32].to_owned(),
             keys,
         }
@@ -80,6 +92,7 @@ impl Objects {
 #[derive(Debug, Clone)]
 pub struct TenantObjects {
     store: Arc<dyn ObjectStore>,
+    private: Private,
     folder: String,
     keys: NameKeys,
 }
@@ -162,7 +175,10 @@ impl TenantObjects {
             source,
         })?;
         // Written even when it is there: so a damaged object is mended by whoever sends it again.
-        self.store.put(&self.path(kind, name), blob.into()).await?;
+        let path = self.path(kind, name);
+        self.private.make_room(&path).await?;
+        self.store.put(&path, blob.into()).await?;
+        self.private.close(&path).await?;
         Ok(())
     }
 

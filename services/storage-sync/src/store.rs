@@ -14,7 +14,7 @@ use sandgate_types::{TenantId, Timestamp};
 use sandgate_workspace::HASH_BYTES;
 
 pub use heads::{AdvanceError, Remembered};
-pub use uploads::{BeginError, GrowError, Upload, UploadBounds};
+pub use uploads::{BeginError, GrowError, NewUpload, Upload, UploadBounds};
 
 /// The schema of storage-sync.
 pub static MIGRATIONS: Migrations = Migrations {

@@ -11,7 +11,7 @@ use crate::crash::crash_point;
 use crate::objects::ObjectError;
 use crate::rebuild::RebuildError;
 use crate::storage::Storage;
-use crate::store::{BeginError, GrowError, StoreError, Upload};
+use crate::store::{BeginError, GrowError, NewUpload, StoreError, Upload};
 use crate::version::Run;
 use crate::workspace::Workspace;
 
@@ -82,12 +82,16 @@ pub async fn begin(
     {
         return Err(UploadError::ParentUnknown(parent.clone()));
     }
-    let fresh = UploadId::random(&mut rand::rng());
-    let (bounds, expired, now) = (&storage.bounds.upload, storage.expired(), storage.now());
-    let begun = storage
-        .store
-        .begin_upload(workspace, run, parent, fresh, bounds, expired, now);
-    Ok(begun.await?)
+    let upload = NewUpload {
+        workspace,
+        run,
+        parent,
+        id: UploadId::random(&mut rand::rng()),
+        open: storage.bounds.upload.open,
+        expired: storage.expired(),
+        now: storage.now(),
+    };
+    Ok(storage.store.begin_upload(upload).await?)
 }
 
 /// The positions of the hashes whose chunks must be sent.

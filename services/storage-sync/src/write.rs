@@ -236,7 +236,23 @@ async fn follow_head(
         let head = storage.store.head(&id).await?;
         let root = match (making.on(&objects, head.as_ref()).await?, head.as_ref()) {
             (Next::Version(root), _) => root,
-            (Next::Head, Some(head)) => return Ok(head.clone()),
+            (Next::Head, Some(head)) => {
+                // Remembered like any other: repeated after the head moved on, it must not go back to this one.
+                let Some(memo) = &memo else {
+                    return Ok(head.clone());
+                };
+                let noted = storage.store.remember(&id, memo, &head.id, storage.now());
+                match noted.await {
+                    Ok(()) => return Ok(head.clone()),
+                    Err(AdvanceError::Store(error)) => return Err(error.into()),
+                    Err(
+                        AdvanceError::HeadMoved
+                        | AdvanceError::Remembered
+                        | AdvanceError::UploadNotOpen
+                        | AdvanceError::RunPassed,
+                    ) => continue,
+                }
+            }
             (Next::Head, None) => return Err(WriteError::HeadMoved),
         };
         crash_point!("write-pages-stored");

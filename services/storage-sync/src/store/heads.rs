@@ -145,6 +145,31 @@ impl Store {
         }))
     }
 
+    /// Notes that a request found the head to be what it asked for: `head` is its answer, while it is the head.
+    ///
+    /// # Errors
+    /// See [`AdvanceError`]; nothing was noted.
+    pub async fn remember(
+        &self,
+        workspace: &WorkspaceId,
+        memo: &Memo,
+        head: &VersionId,
+        now: Timestamp,
+    ) -> Result<(), AdvanceError> {
+        let mut write = self.database.begin_write().await?;
+        let row = write
+            .fetch_optional(LOCK, params![workspace.as_str()])
+            .await?;
+        let row = row.ok_or(AdvanceError::HeadMoved)?;
+        let found: Option<String> = row.get("head")?;
+        if found.as_deref() != Some(head.as_str()) {
+            return Err(AdvanceError::HeadMoved);
+        }
+        remember(&mut write, memo, head, now).await?;
+        write.commit().await?;
+        Ok(())
+    }
+
     /// Makes a version the head, and settles what brought it, in one transaction or not at all.
     ///
     /// # Errors
@@ -176,17 +201,8 @@ impl Store {
             }
             Settles::Request { memo, chunks } => {
                 chunks::add(&mut write, workspace, chunks).await?;
-                if let Some(Memo {
-                    scope,
-                    request,
-                    fingerprint,
-                }) = memo
-                {
-                    let (scope, request) = (scope.as_str(), request.as_str());
-                    let values = params![scope, request, fingerprint, id.as_str(), *now];
-                    if write.execute(REMEMBER, values).await? != 1 {
-                        return Err(AdvanceError::Remembered);
-                    }
+                if let Some(memo) = memo {
+                    remember(&mut write, memo, id, *now).await?;
                 }
             }
         }
@@ -219,6 +235,25 @@ impl Store {
         write.commit().await?;
         Ok(version)
     }
+}
+
+async fn remember(
+    write: &mut Write,
+    memo: &Memo,
+    version: &VersionId,
+    now: Timestamp,
+) -> Result<(), AdvanceError> {
+    let Memo {
+        scope,
+        request,
+        fingerprint,
+    } = memo;
+    let (scope, request) = (scope.as_str(), request.as_str());
+    let values = params![scope, request, fingerprint, version.as_str(), now];
+    if write.execute(REMEMBER, values).await? != 1 {
+        return Err(AdvanceError::Remembered);
+    }
+    Ok(())
 }
 
 pub(super) async fn ensure_workspace(

@@ -58,11 +58,16 @@ impl Fixture {
     }
 
     async fn begin(&mut self, run: &Run) -> Result<UploadId, BeginError> {
-        let fresh = UploadId::random(&mut self.rng);
-        let (expired, now) = (self.expired(), self.now);
-        self.store
-            .begin_upload(&self.workspace, run, None, fresh, &BOUNDS, expired, now)
-            .await
+        let upload = NewUpload {
+            workspace: &self.workspace,
+            run,
+            parent: None,
+            id: UploadId::random(&mut self.rng),
+            open: BOUNDS.open,
+            expired: self.expired(),
+            now: self.now,
+        };
+        self.store.begin_upload(upload).await
     }
 
     fn advance(&mut self, parent: Option<VersionId>, settles: Settles) -> Advance {

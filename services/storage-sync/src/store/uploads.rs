@@ -22,6 +22,25 @@ pub struct Upload {
     pub created_at: Timestamp,
 }
 
+/// An upload to begin.
+#[derive(Debug)]
+pub struct NewUpload<'a> {
+    /// Into which workspace.
+    pub workspace: &'a Workspace,
+    /// Whose.
+    pub run: &'a Run,
+    /// The version on which it is to be committed.
+    pub parent: Option<&'a VersionId>,
+    /// Its id.
+    pub id: UploadId,
+    /// How many uploads of the workspace may be open.
+    pub open: u64,
+    /// Those begun at or before this instant count no more.
+    pub expired: Timestamp,
+    /// When.
+    pub now: Timestamp,
+}
+
 /// How large uploads may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadBounds {
@@ -98,25 +117,20 @@ const DROP: &str = "DELETE FROM uploads WHERE upload_id = $1";
 const DROP_REQUESTS: &str = "DELETE FROM requests WHERE created_at <= $1";
 
 impl Store {
-    /// Begins an upload of a run, or goes on with the one that the same run began on the same parent. Those begun
-    /// at or before `expired` count no more.
+    /// Begins an upload, or goes on with the one that the same run began on the same parent.
     ///
     /// # Errors
     /// See [`BeginError`].
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is one column of the row that is made"
-    )]
-    pub async fn begin_upload(
-        &self,
-        workspace: &Workspace,
-        run: &Run,
-        parent: Option<&VersionId>,
-        fresh: UploadId,
-        bounds: &UploadBounds,
-        expired: Timestamp,
-        now: Timestamp,
-    ) -> Result<UploadId, BeginError> {
+    pub async fn begin_upload(&self, upload: NewUpload<'_>) -> Result<UploadId, BeginError> {
+        let NewUpload {
+            workspace,
+            run,
+            parent,
+            id: fresh,
+            open: most,
+            expired,
+            now,
+        } = upload;
         let id = workspace.id();
         let mut write = self.database.begin_write().await?;
         ensure_workspace(&mut write, workspace, now).await?;
@@ -132,14 +146,14 @@ impl Store {
         let of = parent.map(VersionId::as_str).unwrap_or_default();
         let values = params![id.as_str(), run.instance.as_str(), of, expired];
         if let Some(row) = write.fetch_optional(OPEN_ONE, values).await? {
-            let upload = upload(&row)?;
+            let begun = self::upload(&row)?;
             write.commit().await?;
-            return Ok(upload.id);
+            return Ok(begun.id);
         }
         let row = write
             .fetch_one(OPEN_COUNT, params![id.as_str(), expired])
             .await?;
-        if row.integer("uploads")? >= stored(bounds.open) {
+        if row.integer("uploads")? >= stored(most) {
             return Err(BeginError::TooMany);
         }
         let parent = parent.map(|parent| parent.as_str().to_owned());

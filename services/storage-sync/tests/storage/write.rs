@@ -1,5 +1,7 @@
 //! Files are written and versions restored without a sandbox.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use sandgate_api::storage::v1 as pb;
@@ -178,4 +180,60 @@ async fn an_older_version_is_restored_as_the_newest_and_none_between_is_lost() {
         }
     }
     assert_eq!(listed, [restored.version, second.version, first.version]);
+}
+
+#[tokio::test]
+async fn a_restore_of_what_the_head_is_already_is_not_done_again_once_the_head_has_moved() {
+    let storage = Harness::start().await;
+    let mut client = storage.workspaces(user("acme", "ann"));
+    let first = write(&mut client, header(b"a", ""), b"1")
+        .await
+        .expect("written");
+    let request = |request_id: &str| pb::RestoreVersionRequest {
+        workspace: own(),
+        version: first.version.clone(),
+        request_id: request_id.to_owned(),
+    };
+    let answer = client.restore_version(request("r")).await;
+    let answer = answer.expect("the head").into_inner();
+    assert_eq!(answer.version, Some(first.clone()));
+    write(&mut client, header(b"a", ""), b"2")
+        .await
+        .expect("written");
+
+    let again = client.restore_version(request("r")).await;
+    assert_eq!(again.expect("repeated").into_inner(), answer);
+    assert_eq!(
+        read(&mut client, reading(b"a")).await.expect("read").1,
+        b"2"
+    );
+    // The control: another request is done.
+    client
+        .restore_version(request("s"))
+        .await
+        .expect("restored");
+    assert_eq!(
+        read(&mut client, reading(b"a")).await.expect("read").1,
+        b"1"
+    );
+}
+
+#[tokio::test]
+async fn no_other_user_of_the_machine_can_read_what_is_stored() {
+    let storage = Harness::start().await;
+    let mut client = storage.workspaces(user("acme", "ann"));
+    write(&mut client, header(b"a", ""), b"1")
+        .await
+        .expect("written");
+    let objects = storage.objects();
+    assert!(!objects.is_empty());
+    let root = storage.folder.path().join("objects");
+    for object in objects {
+        let mode = |path: &Path| path.metadata().expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(&object), 0o600, "{}", object.display());
+        let above = object.ancestors().skip(1);
+        for folder in above.take_while(|folder| folder.starts_with(&root)) {
+            assert_eq!(mode(folder), 0o700, "{}", folder.display());
+        }
+    }
 }
