@@ -3,7 +3,7 @@
 //! signatures of the same length, and answer as many bytes.
 //!
 //! Both are processes of their own behind the same mutual TLS, asked over one connection each, by equally many
-//! callers at once, in turns. The peer has hyper and tonic's codec and none of our layers. What counts is the time
+//! callers at once, in turns. The peer is a server of tonic's with none of our layers. What counts is the time
 //! that the threads of the server were on a processor: the client, which costs the same either way, is left out,
 //! and so is whatever else runs on the machine.
 

@@ -1,19 +1,21 @@
-//! The peer: this binary again, as a server that signs and answers and does nothing else.
+//! The peer: this binary again, as a server of tonic's that signs and answers and does nothing else.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::service::TowerToHyperService;
 use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::token_service_server::{TokenService, TokenServiceServer};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::tls;
@@ -23,6 +25,10 @@ use crate::tls;
 pub(crate) const ROLE: &str = "--as-peer";
 /// A signature in base64url, and the dot before it.
 const SIGNATURE_CHARACTERS: usize = 86 + 1;
+/// Streams of one connection, as our servers have it.
+const STREAMS: u32 = 1024;
+/// How often a connection is asked whether it still is one, as our servers do.
+const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// The peer as a process of its own; killed when dropped.
 pub(crate) struct Peer {
@@ -79,16 +85,25 @@ pub(crate) async fn serve(arguments: &[String]) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
     let lengths = [agent.parse()?, daemon.parse()?, ticket.parse()?];
     let service = TokenServiceServer::new(Echo::new(lengths)?);
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        let (stream, _from) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let stream = acceptor.accept(stream).await?;
-        let service = TowerToHyperService::new(service.clone());
-        connections.spawn(
-            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(stream), service),
-        );
+    let (sender, accepted) = mpsc::channel(1);
+    let accepting = async move {
+        loop {
+            let (stream, _from) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let stream = tls::Accepted(acceptor.accept(stream).await?);
+            sender.send(Ok::<_, std::io::Error>(stream)).await?;
+        }
+    };
+    // What HTTP/2 costs to keep alive and within bounds is no part of what is compared.
+    let serving = Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(service)
+        .serve_with_incoming(ReceiverStream::new(accepted));
+    tokio::select! {
+        ended = accepting => ended,
+        served = serving => Ok(served?),
     }
 }
 
