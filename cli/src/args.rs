@@ -66,6 +66,9 @@ pub(crate) struct MeshArgs {
     /// The gate's policy: which upstreams sandboxes may call [default: none]
     #[arg(long, env = "SANDGATE_POLICY", value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+    /// CA certificates of https:// upstreams, in PEM [default: none, so the policy can have no such route]
+    #[arg(long, env = "SANDGATE_UPSTREAM_ROOTS", value_name = "FILE")]
+    pub(crate) upstream_roots: Option<PathBuf>,
     /// The templates that sandboxes are made of [default: one, named `default`]
     #[arg(long, env = "SANDGATE_TEMPLATES", value_name = "FILE")]
     pub(crate) templates: Option<PathBuf>,
@@ -91,6 +94,7 @@ impl MeshArgs {
     pub(crate) fn of_run(args: &RunMeshArgs) -> Self {
         let RunMeshArgs {
             policy,
+            upstream_roots,
             templates,
             database_url,
             database_owner_url,
@@ -98,6 +102,7 @@ impl MeshArgs {
         Self {
             listen: String::new(),
             policy,
+            upstream_roots,
             templates,
             database_url,
             database_owner_url,
@@ -159,6 +164,9 @@ pub(crate) struct RunMeshArgs {
     /// The gate's policy: which upstreams sandboxes may call [default: none]
     #[arg(long, env = "SANDGATE_POLICY", value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+    /// CA certificates of https:// upstreams, in PEM [default: none, so the policy can have no such route]
+    #[arg(long, env = "SANDGATE_UPSTREAM_ROOTS", value_name = "FILE")]
+    pub(crate) upstream_roots: Option<PathBuf>,
     /// The templates that sandboxes are made of [default: one, named `default`]
     #[arg(long, env = "SANDGATE_TEMPLATES", value_name = "FILE")]
     pub(crate) templates: Option<PathBuf>,

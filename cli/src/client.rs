@@ -1,6 +1,6 @@
 //! A client of the mesh, over the Unix socket of its client listener.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use sandgate_api::orchestrator::v1::sandbox_service_client::SandboxServiceClient;
 use sandgate_api::sandbox::v1::file_service_client::FileServiceClient;
 use sandgate_api::sandbox::v1::process_service_client::ProcessServiceClient;
@@ -19,6 +19,8 @@ use crate::data_dir::{DataDir, Published};
 pub(crate) struct Client {
     channel: Channel,
     key: Key,
+    /// The mesh goes on after us.
+    stays: bool,
 }
 
 /// Adds the API key to each request.
@@ -43,6 +45,7 @@ impl Client {
     /// A client of the mesh that published itself, with the key of its data directory.
     pub(crate) fn new(data: &DataDir, published: &Published) -> anyhow::Result<Self> {
         let path = data.api_key();
+        ensure!(path.exists(), crate::init::lost_api_key(data));
         let key = SecretFile::from(path.clone()).read("the API key")?;
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", key.expose_secret())
             .parse()
@@ -52,7 +55,13 @@ impl Client {
         Ok(Self {
             channel: Channel::new(target, ChannelOptions::default()),
             key: Key { bearer },
+            stays: published.pid != std::process::id(),
         })
+    }
+
+    /// Whether the mesh is another process's, and goes on after us.
+    pub(crate) fn mesh_stays(&self) -> bool {
+        self.stays
     }
 
     /// Creates, finds and ends sandboxes.

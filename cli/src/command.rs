@@ -83,7 +83,7 @@ async fn dispatch(data_dir: Option<PathBuf>, command: Command) -> anyhow::Result
 async fn run_command(data: &DataDir, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let report = Report::new(args.quiet);
     on_mesh(data, &args.mesh, async |client| {
-        run::run(client, args, &report).await
+        run::run(client, args, &report.on(client)).await
     })
     .await
 }
@@ -106,7 +106,10 @@ async fn on_mesh(
             mesh.end(data, &lock).await?;
             code
         }
-        Reach::Theirs(published, _part) => work(&Client::new(data, &published)?).await,
+        Reach::Theirs(published, _part) => {
+            published.is_as_asked(data, args)?;
+            work(&Client::new(data, &published)?).await
+        }
     }
 }
 
@@ -122,8 +125,10 @@ enum Reach {
 async fn reach(data: &DataDir) -> anyhow::Result<Reach> {
     let look = async {
         loop {
-            if let Claim::Ours(lock) = data.claim()? {
-                return Ok(Reach::Ours(lock));
+            match data.claim()? {
+                Claim::Ours(lock) => return Ok(Reach::Ours(lock)),
+                Claim::Separate { holders } => bail!(data.served_by(&holders)),
+                Claim::Held { .. } => {}
             }
             // In this order: what is published is not taken back while we have a part, unless somebody insists.
             if let Some(part) = data.share()?

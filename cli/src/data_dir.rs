@@ -4,6 +4,8 @@
 //! taken means that nobody serves. `mesh.json` says how to reach the owner; it is only believed while the
 //! lock is held.
 
+mod database;
+mod holders;
 mod layout;
 mod lock;
 
@@ -11,7 +13,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use self::layout::{check_version, fingerprint, make_private, socket_folder, write_whole};
@@ -38,6 +40,14 @@ pub(crate) struct Published {
     pub(crate) socket: PathBuf,
     /// The address of the client listener, where it has one.
     pub(crate) address: Option<String>,
+    /// The gate's policy, where it has one.
+    pub(crate) policy: Option<PathBuf>,
+    /// CA certificates of its upstreams, where it has them.
+    pub(crate) upstream_roots: Option<PathBuf>,
+    /// The templates, where they are not the built-in one.
+    pub(crate) templates: Option<PathBuf>,
+    /// The database, without secrets.
+    pub(crate) database: String,
 }
 
 impl DataDir {
@@ -95,6 +105,32 @@ impl DataDir {
     pub(crate) fn publish(&self, _lock: &Lock, published: &Published) -> anyhow::Result<()> {
         let text = serde_json::to_vec_pretty(published).context("encode mesh.json")?;
         write_whole(&self.path.join("mesh.json"), &text)
+    }
+
+    /// The lock, or who serves from the directory in words.
+    pub(crate) fn claim_or_name(&self, claim: Claim) -> anyhow::Result<Lock> {
+        let path = self.path.display();
+        match claim {
+            Claim::Ours(lock) => Ok(lock),
+            Claim::Held { pid: None } => bail!("{path} is in use"),
+            Claim::Held { pid: Some(pid) } => bail!(
+                "{path} is in use by process {pid}; end it first, or use it: `sandgate run` does"
+            ),
+            Claim::Separate { holders } => bail!(self.served_by(&holders)),
+        }
+    }
+
+    /// That services which are processes of their own serve from the directory, and what to do.
+    pub(crate) fn served_by(&self, holders: &[String]) -> String {
+        let path = self.path.display();
+        let holders = match holders {
+            [] => "other processes".to_owned(),
+            known => known.join(", "),
+        };
+        format!(
+            "{path} is served by processes of their own: {holders}; call their gate with the API key in {}, or end them first",
+            self.api_key().display()
+        )
     }
 
     /// How to reach the owner, once it has said so.

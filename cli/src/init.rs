@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use sandgate_db::DatabaseUrl;
-use sandgate_token::{InitConfig, Initialized};
+use sandgate_token::{InitConfig, InitError, Initialized};
 use sandgate_types::{Clock as _, SystemClock};
 use secrecy::SecretString;
 
 use crate::args::InitArgs;
-use crate::data_dir::{Claim, DataDir, Lock};
+use crate::data_dir::{DataDir, Lock};
 use crate::report::line;
 
 /// The databases of the services.
@@ -20,6 +20,16 @@ pub(crate) struct Databases {
     pub(crate) token: DatabaseUrl,
     pub(crate) orchestrator: DatabaseUrl,
     pub(crate) storage: DatabaseUrl,
+}
+
+impl Databases {
+    /// Where they are, without secrets, in a word that is the same for the same place.
+    pub(crate) fn place(&self) -> String {
+        match self.orchestrator.file() {
+            Some(_) => "sqlite".to_owned(),
+            None => self.orchestrator.to_string(),
+        }
+    }
 }
 
 /// One Postgres with a schema for each service, or a SQLite file for each.
@@ -62,10 +72,11 @@ pub(crate) fn databases(
 /// Creates what is missing and leaves what is there. Creates trust on an empty database only.
 pub(crate) async fn init(
     data: &DataDir,
-    _lock: &Lock,
+    lock: &Lock,
     databases: &Databases,
     certificates: Option<&Path>,
 ) -> anyhow::Result<Initialized> {
+    data.is_of(databases)?;
     let clock = SystemClock;
     let config = InitConfig {
         database: databases.token.clone(),
@@ -76,6 +87,13 @@ pub(crate) async fn init(
     };
     let done = sandgate_token::init(&config, Arc::new(clock))
         .await
+        .map_err(|error| match error {
+            InitError::KeyMissing(path) => anyhow::anyhow!(
+                "the database is not empty and its master key is not at {}, where this data directory's is: restore the file from its copy",
+                path.display()
+            ),
+            other => other.into(),
+        })
         .context("set up keys and tokens")?;
     sandgate_orchestrator::migrate(&databases.orchestrator, clock.now())
         .await
@@ -83,15 +101,14 @@ pub(crate) async fn init(
     sandgate_storage_sync::migrate(&databases.storage, &clock)
         .await
         .context("set up the files' database")?;
+    data.remember(lock, databases)?;
     Ok(done)
 }
 
 /// `sandgate init`.
 pub(crate) async fn command(data: &DataDir, args: &InitArgs) -> anyhow::Result<ExitCode> {
-    let lock = match data.claim()? {
-        Claim::Ours(lock) => lock,
-        Claim::Held { pid } => bail!("{} is in use{}", data.path().display(), held_by(pid)),
-    };
+    // Services that wait for just this may be there.
+    let lock = data.claim_or_name(data.claim_beside_services()?)?;
     let databases = databases(
         data,
         args.database_url.as_deref(),
@@ -115,14 +132,16 @@ pub(crate) async fn command(data: &DataDir, args: &InitArgs) -> anyhow::Result<E
                 ));
             }
         }
+        Initialized::Unchanged if !data.api_key().exists() => bail!(lost_api_key(data)),
         Initialized::Unchanged => line("sandgate: everything was there already"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Who holds a data directory, in words.
-pub(crate) fn held_by(pid: Option<u32>) -> String {
-    pid.map_or_else(String::new, |pid| {
-        format!(" by process {pid}; end it first, or use it: `sandgate run` does")
-    })
+/// That the file of the API key is gone, and what to do.
+pub(crate) fn lost_api_key(data: &DataDir) -> String {
+    format!(
+        "the API key is not in {}, and only its digest is kept elsewhere: restore the file from its copy (mode 0600), or put a key there that an administrator's key makes with TenantService/CreateApiKey",
+        data.api_key().display()
+    )
 }

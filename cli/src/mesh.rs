@@ -4,11 +4,11 @@
 //! storage still answer; then those; then the backend, with whatever is left.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use parking_lot::Mutex;
 use sandgate_auth_gateway as gate;
 use sandgate_backend::{Backend, LocalBackend};
@@ -64,14 +64,18 @@ impl Mesh {
         let mut client = vec![gate::Bound::unix(&socket)?];
         let mut address: Option<SocketAddr> = None;
         if listens {
-            let wanted = args.listen.parse().with_context(|| {
+            let wanted: SocketAddr = args.listen.parse().with_context(|| {
                 format!(
                     "--listen must be an address and a port, like 127.0.0.1:7070, not {:?}",
                     args.listen
                 )
             })?;
+            ensure!(
+                wanted.ip().is_loopback(),
+                "--listen must be a loopback address, like 127.0.0.1:7070, not {wanted}: `up` has no certificate for clients; services that are processes of their own may have one, see docs/operations.md"
+            );
             let bound = gate::Bound::tcp(wanted, None).await.context(
-                "choose another address with --listen; port 0 is any that is free",
+                "is another `sandgate up` there? choose another address with --listen HOST:PORT; port 0 is any that is free",
             )?;
             address = bound.local_addr();
             client.push(bound);
@@ -81,6 +85,7 @@ impl Mesh {
             args.database_url.as_deref(),
             args.database_owner_url.as_deref(),
         )?;
+        let place = databases.place();
         let mut orchestrator_config = orchestrator::Config::new(databases.orchestrator.clone());
         if let Some(file) = &args.templates {
             orchestrator_config.templates = orchestrator::Templates::load(file)
@@ -158,6 +163,7 @@ impl Mesh {
 
         let mut gate_config = gate::Config::new(data.path().join("audit"));
         gate_config.policy.clone_from(&args.policy);
+        gate_config.upstream_roots.clone_from(&args.upstream_roots);
         gate_config.drain_delay = Duration::ZERO;
         let gate_ports = gate::Ports {
             client,
@@ -200,6 +206,10 @@ impl Mesh {
             pid: std::process::id(),
             socket: socket.clone(),
             address: address.map(|address| address.to_string()),
+            policy: absolute(args.policy.as_deref())?,
+            upstream_roots: absolute(args.upstream_roots.as_deref())?,
+            templates: absolute(args.templates.as_deref())?,
+            database: place,
         };
         let services = vec![orchestrator_part, gate_part, storage_part, token_part];
         let mesh = Self {
@@ -287,6 +297,13 @@ impl Mesh {
             failures.join("; ")
         }
     }
+}
+
+/// The same file, whatever the directory is in which somebody reads this.
+fn absolute(path: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    path.map(std::path::absolute)
+        .transpose()
+        .context("resolve the path of a file")
 }
 
 impl Part {

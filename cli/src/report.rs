@@ -9,11 +9,15 @@ use anyhow::Context as _;
 use sandgate_api::orchestrator::v1 as orchestrator;
 use sandgate_api::sandbox::v1 as sandbox;
 
+use crate::client::Client;
+
 /// Where the lines go, and whether any are wanted.
 #[derive(Debug)]
 pub(crate) struct Report {
     quiet: bool,
     started: tokio::time::Instant,
+    /// Whether there is a mesh that goes on after us.
+    mesh_stays: bool,
 }
 
 impl Report {
@@ -22,6 +26,15 @@ impl Report {
         Self {
             quiet,
             started: tokio::time::Instant::now(),
+            mesh_stays: false,
+        }
+    }
+
+    /// The same, of what is done on this mesh.
+    pub(crate) fn on(self, client: &Client) -> Self {
+        Self {
+            mesh_stays: client.mesh_stays(),
+            ..self
         }
     }
 
@@ -86,14 +99,28 @@ impl Report {
                 synced.skipped
             ));
         }
+        let us = called();
         self.say(&format!(
-            "next: `sandgate run --conversation {conversation} -- ls -l` finds these files again"
+            "next: `{us} run --conversation {conversation} -- ls -l` finds these files again"
         ));
         self.say(&format!(
-            "      `sandgate files {conversation}` reads them without a sandbox"
+            "      `{us} files {conversation}` reads them without a sandbox"
         ));
-        self.say("      `sandgate up` keeps the mesh running for gRPC clients");
+        if !self.mesh_stays {
+            self.say(&format!(
+                "      `{us} up` keeps the mesh running for gRPC clients"
+            ));
+        }
     }
+}
+
+/// How we were called, so that a line that names us can be pasted.
+pub(crate) fn called() -> String {
+    let name = std::env::args_os().next();
+    name.map_or_else(
+        || "sandgate".to_owned(),
+        |name| crate::failure::printable(&name.to_string_lossy()),
+    )
 }
 
 /// The beginning of an id: enough to tell it from others on a screen.

@@ -6,25 +6,23 @@ use anyhow::{Context as _, bail};
 use sandgate_telemetry::{LogFormat, Settings};
 
 use crate::args::MeshArgs;
-use crate::data_dir::{Claim, DataDir};
-use crate::init::held_by;
+use crate::data_dir::DataDir;
 use crate::mesh::Mesh;
 use crate::report::{line, print};
 use crate::signals::Signals;
 
+/// Whether a policy is in force or was refused is said whatever else is logged: whoever edits it looks here.
+const POLICY: &str = "sandgate_auth_gateway::freshness=info";
 /// The last spans may take this long.
 const FLUSH_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Runs the mesh.
 pub(crate) async fn up(data: &DataDir, args: &MeshArgs) -> anyhow::Result<ExitCode> {
-    let lock = match data.claim()? {
-        Claim::Ours(lock) => lock,
-        Claim::Held { pid } => bail!("{} is in use{}", data.path().display(), held_by(pid)),
-    };
+    let lock = data.claim_or_name(data.claim()?)?;
     let telemetry = sandgate_telemetry::init(&Settings {
         service: "sandgate",
         format: LogFormat::Text,
-        filter: args.log.clone(),
+        filter: format!("{},{POLICY}", args.log),
         otlp: args.otlp_endpoint.clone(),
     })
     .context("set logs and traces up")?;
@@ -62,16 +60,30 @@ fn greet(data: &DataDir, mesh: &Mesh) -> anyhow::Result<()> {
     print(&format!("sandgate is up: clients connect to {address}"))?;
     print(&format!("  API key   {key}"))?;
     print(&format!("  data      {}", data.path().display()))?;
+    match &mesh.published().policy {
+        Some(file) => print(&format!(
+            "  policy    {}; an edit is in force within seconds, or told here",
+            file.display()
+        ))?,
+        None => print("  policy    none, so sandboxes may call nothing (--policy FILE)")?,
+    }
     print(&format!("  sandboxes on this machine, {memory}"))?;
     print("")?;
     print("Try, in another terminal:")?;
     let call = format!("grpcurl -plaintext -H \"authorization: Bearer $(cat {key})\"");
     let service = "sandgate.orchestrator.v1.SandboxService";
     print(&format!("  {call} {address} list"))?;
+    let create = r#"{"conversation":"demo","requestId":"'$(date +%s%N)'"}"#;
+    let id = r#"sed -n 's/.*"sandboxId": "\(.*\)".*/\1/p'"#;
     print(&format!(
-        "  {call} -d '{{\"conversation\":\"demo\",\"requestId\":\"demo-1\"}}' {address} {service}/CreateSandbox"
+        "  SANDBOX=$({call} -d '{create}' {address} {service}/CreateSandbox | tee /dev/stderr | {id})"
     ))?;
-    print(&format!("  {call} {address} {service}/ListSandboxes"))?;
+    print(&format!(
+        "  {call} -H \"x-sandbox-id: $SANDBOX\" -d '{{\"argv\":[\"uname\",\"-n\"]}}' {address} sandgate.sandbox.v1.ProcessService/RunProcess"
+    ))?;
+    print(
+        "(Output is base64, as bytes are in JSON. ListSandboxes has the ids, if SANDBOX is another terminal's.)",
+    )?;
     print("")?;
     print("Ctrl-C syncs and suspends what runs, and ends.")
 }

@@ -2,12 +2,14 @@
 //! exit code that is not zero, and nothing has changed.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::sync::mpsc;
 
 use sandgate_e2e::config;
-use sandgate_e2e::mesh::Home;
+use sandgate_e2e::mesh::{Home, START_LIMIT};
 
 /// A mistake in the settings of a service.
 const EXIT_USAGE: i32 = 64;
@@ -47,7 +49,9 @@ fn read(folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         // Who holds the lock is no state.
-        let is_lock = ["lock", "clients"].iter().any(|name| path.ends_with(name));
+        let is_lock = ["lock", "services", "clients"]
+            .iter()
+            .any(|name| path.ends_with(name));
         if path.is_dir() {
             read(&path, found);
         } else if path.is_file() && !is_lock {
@@ -145,7 +149,7 @@ fn a_port_in_use_is_named_and_the_mesh_that_uses_it_is_left_alone() {
     is_refused(
         &second,
         &["up", "--listen", &up.address],
-        &[&up.address, "in use", "--listen"],
+        &[&up.address, "in use", "another `sandgate up`", "--listen"],
     );
     assert!(state(&second) == before, "nothing was written");
     assert!(first.run("still", &["true"]).status.success());
@@ -158,6 +162,11 @@ fn an_address_that_is_none_is_refused_with_an_example() {
         &home,
         &["up", "--listen", "localhost"],
         &["--listen", "localhost", "127.0.0.1:7070"],
+    );
+    is_refused(
+        &home,
+        &["up", "--listen", "0.0.0.0:0"],
+        &["--listen", "loopback", "docs/operations.md"],
     );
 }
 
@@ -233,6 +242,9 @@ fn a_master_key_that_is_missing_beside_its_database_is_never_made_anew() {
         &["init"],
     ] {
         is_refused(&home, arguments, &[&name, "not empty", "restore"]);
+        let output = home.sandgate(arguments).output().expect("start sandgate");
+        let said = said(&output);
+        assert!(!said.contains("--master-key-file"), "no such flag: {said}");
     }
     assert!(state(&home) == before, "nothing was written");
     std::fs::write(&key, content).expect("a file");
@@ -275,4 +287,103 @@ fn a_conversation_that_has_no_sandbox_is_told_apart_from_one_that_was_deleted() 
         .output()
         .expect("start sandgate");
     assert_eq!(read.stdout, b"kept\n", "{}", said(&read));
+}
+
+#[test]
+fn what_sets_a_mesh_up_is_refused_while_another_runs_and_welcome_where_it_is_the_same() {
+    let home = Home::new();
+    let write = |name: &str, text: &str| {
+        let file = home.path().join(name);
+        std::fs::write(&file, text).expect("a file");
+        file.display().to_string()
+    };
+    let policy = write("policy.yaml", "version: 1\nroutes: []\n");
+    let templates = write(
+        "templates.yaml",
+        "version: 1\ntemplates:\n  - name: default\n",
+    );
+    let up = home.up(&["--policy", &policy]);
+    assert!(up.printed.contains(&policy), "{}", up.printed);
+    let pid = up.pid().to_string();
+    let database = format!("sqlite:{}", home.path().join("other.db").display());
+    for (flag, value) in [
+        ("--policy", "nosuch.yaml"),
+        ("--upstream-roots", &policy),
+        ("--templates", &templates),
+        (
+            "--database-url",
+            "postgres://me@127.0.0.1/x?sslmode=disable",
+        ),
+        ("--database-owner-url", &database),
+    ] {
+        is_refused(&home, &["ls", flag, value], &[flag]);
+        is_refused(
+            &home,
+            &["run", flag, value, "-c", "a", "--", "true"],
+            &[flag],
+        );
+    }
+    is_refused(
+        &home,
+        &["ls", "--policy", "nosuch.yaml"],
+        &[&pid, &policy, "sandgate up"],
+    );
+    let same = home
+        .sandgate(["ls", "--policy", &policy])
+        .output()
+        .expect("start sandgate");
+    assert!(same.status.success(), "{}", said(&same));
+}
+
+#[test]
+fn a_lost_api_key_is_told_with_the_next_step() {
+    let home = initialised();
+    std::fs::remove_file(home.api_key()).expect("it is ours");
+    let key = home.api_key().display().to_string();
+    is_refused(&home, &["init"], &[&key, "restore", "CreateApiKey"]);
+    is_refused(&home, &["ls"], &[&key, "restore", "CreateApiKey"]);
+}
+
+#[test]
+fn an_edit_of_a_live_policy_is_told_whether_it_is_in_force_or_not() {
+    let home = Home::new();
+    let policy = home.path().join("policy.yaml");
+    let write = |text: &str| std::fs::write(&policy, text).expect("a file");
+    write("version: 1\nroutes: []\n");
+    let mut up = home
+        .sandgate(["up", "--listen", "127.0.0.1:0", "--policy"])
+        .arg(&policy)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start sandgate");
+    let (sender, lines) = mpsc::channel();
+    for output in [
+        Box::new(up.stdout.take().expect("it is piped")) as Box<dyn std::io::Read + Send>,
+        Box::new(up.stderr.take().expect("it is piped")),
+    ] {
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                // The story may be over.
+                sender.send(line).unwrap_or_default();
+            }
+        });
+    }
+    let hears = |word: &str| {
+        while let Ok(line) = lines.recv_timeout(START_LIMIT) {
+            if line.contains(word) {
+                return true;
+            }
+        }
+        false
+    };
+    let served = hears("Ctrl-C");
+    write("version: 1\nroutes:\n  - name: words\n    htp: {}\n");
+    let refused = hears("routes[0].htp");
+    write("version: 1\nroutes: []\n");
+    let newer = hears("a newer policy is in force");
+    up.kill().expect("it runs");
+    up.wait().expect("it was ours");
+    assert_eq!((served, refused, newer), (true, true, true));
 }

@@ -59,3 +59,24 @@ async fn a_role_that_owns_the_tables_is_refused_and_told_what_to_do() {
         said(&output)
     );
 }
+
+#[tokio::test]
+async fn a_data_directory_is_of_one_database_for_ever() {
+    let Some(urls) = postgres_urls().await else {
+        return;
+    };
+    let home = Home::new();
+    let first = run(&home, &urls, &["true"]);
+    assert!(first.status.success(), "{}", said(&first));
+    let forgotten = home.sandgate(["ls"]).output().expect("start sandgate");
+    assert_eq!(forgotten.status.code(), Some(1), "{}", said(&forgotten));
+    for word in ["postgres://", "sqlite", "--database-url"] {
+        assert!(
+            said(&forgotten).contains(word),
+            "{word}: {}",
+            said(&forgotten)
+        );
+    }
+    let again = run(&home, &urls, &["true"]);
+    assert!(again.status.success(), "{}", said(&again));
+}

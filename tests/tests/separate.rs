@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use sandgate_e2e::mesh::{Home, START_LIMIT};
-use sandgate_e2e::processes::Plan;
+use sandgate_e2e::processes::{Plan, Service};
 use sandgate_e2e::{config, python};
 
 /// Waits until the gate says that it serves.
@@ -29,6 +29,59 @@ fn wait_until_serving(address: &str) {
     watch.kill().expect("it is ours");
     watch.wait().expect("it is ours");
     assert!(serving, "{address} did not serve in time");
+}
+
+#[test]
+fn the_command_line_starts_no_second_mesh_beside_separate_processes() {
+    let home = Home::new();
+    let plan = Plan::new(&home);
+    let mut orchestrator = plan.orchestrator();
+    assert!(
+        orchestrator.says("not ready", START_LIMIT),
+        "{}",
+        plan.log(&orchestrator)
+    );
+    let holder = format!("sandgate-orchestrator (process {})", orchestrator.pid());
+    for arguments in [
+        &["ls"][..],
+        &["run", "-c", "a", "--", "true"],
+        &["up", "--listen", "127.0.0.1:0"],
+    ] {
+        let output = home.sandgate(arguments).output().expect("start sandgate");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        for word in [&holder, "api-key", "end them first"] {
+            assert!(said.contains(word), "{arguments:?}: {word}: {said}");
+        }
+    }
+    // What services wait for may be prepared while they do.
+    let init = home.sandgate(["init"]).output().expect("start sandgate");
+    assert!(
+        init.status.success(),
+        "{}",
+        String::from_utf8_lossy(&init.stderr)
+    );
+    assert!(orchestrator.ends_well(), "{}", plan.log(&orchestrator));
+    let listed = home.sandgate(["ls"]).output().expect("start sandgate");
+    assert!(listed.status.success(), "nobody serves any more");
+}
+
+#[test]
+fn no_service_starts_on_the_files_of_a_mesh_in_one_process() {
+    let home = Home::new();
+    let plan = Plan::new(&home);
+    let up = home.up(&[]);
+    for service in Service::ALL {
+        let mut refused = plan.launch(service).start(None);
+        let told = refused.says("end it first", START_LIMIT);
+        assert!(
+            told || !refused.runs(),
+            "{service:?} serves: {}",
+            plan.log(&refused)
+        );
+    }
+    assert!(home.run("still", &["true"]).status.success());
+    drop(up);
 }
 
 #[test]

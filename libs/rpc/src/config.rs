@@ -25,6 +25,7 @@
 
 mod command;
 mod env;
+mod held;
 mod layers;
 mod problem;
 mod redact;
@@ -41,6 +42,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use env::{Env, ProcessEnv};
+pub use held::HeldDirs;
 pub use problem::{Problem, Problems, Stop};
 pub use secret::SecretFile;
 pub use values::{Period, Size};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandgate_rpc::config::{Loaded, ProcessEnv, Stop, load};
+use sandgate_rpc::config::{HeldDirs, Loaded, ProcessEnv, Stop, load};
 use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
 use sandgate_session::link::{InstanceLink, receive_link};
 use sandgate_types::SystemClock;
@@ -63,6 +63,7 @@ fn run(
         .build()?;
     runtime.block_on(async {
         let telemetry = sandgate_telemetry::init(telemetry)?;
+        let _held = HeldDirs::of([config.audit_dir.as_path()])?;
         let shutdown = Shutdown::new();
         let ports = bind(sockets, &shutdown).await?;
         shutdown.spawn("signals", until_told(shutdown.clone()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandgate_backend::Backend as _;
-use sandgate_rpc::config::{Loaded, ProcessEnv, Stop, load};
+use sandgate_rpc::config::{HeldDirs, Loaded, ProcessEnv, Stop, load};
 use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
 use sandgate_types::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -78,6 +78,7 @@ async fn run_all(
         sandboxd,
         links_socket,
     } = process;
+    let _held = HeldDirs::of(config.database.file())?;
     let tls = ServerTls::load(&certificate, &key, &roots)?;
     let mesh = vec![Listen::tcp(listen, Some(tls)).await?];
     let target = |authority: &str, service| -> anyhow::Result<Target> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sandgate_rpc::config::{ProcessEnv, load};
+use sandgate_rpc::config::{HeldDirs, ProcessEnv, load};
 use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
 use sandgate_types::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,6 +60,12 @@ async fn run(config: Config, endpoint: Endpoint) -> anyhow::Result<()> {
         key,
         roots,
     } = endpoint;
+    let files = [
+        Some(config.objects.as_path()),
+        Some(config.audit_dir.as_path()),
+        config.database.file(),
+    ];
+    let _held = HeldDirs::of(files.into_iter().flatten())?;
     let tls = ServerTls::load(&certificate, &key, &roots).context("load the certificate")?;
     let of_orchestrator = ClientTls::load(&certificate, &key, &roots, Service::Orchestrator)
         .context("load the certificate")?;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use sandgate_rpc::config::{Loaded, ProcessEnv, Stop, load};
+use sandgate_rpc::config::{HeldDirs, Loaded, ProcessEnv, Stop, load};
 use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
 use sandgate_types::SystemClock;
 
@@ -52,6 +52,8 @@ fn run(
             key,
             roots,
         } = socket;
+        let files = [Some(config.audit_dir.as_path()), config.database.file()];
+        let _held = HeldDirs::of(files.into_iter().flatten())?;
         let tls = ServerTls::load(&certificate, &key, &roots)?;
         let ports = Ports {
             mesh: vec![Listen::tcp(listen, Some(tls)).await?],
