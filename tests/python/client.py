@@ -116,7 +116,9 @@ def refused(call, code: grpc.StatusCode, what: str) -> grpc.RpcError:
 
 
 def main() -> None:
-    address, key_file, name = sys.argv[1:4]
+    if len(sys.argv) != 4:
+        sys.exit("usage: client.py ADDRESS API_KEY_FILE CONVERSATION")
+    address, key_file, name = sys.argv[1:]
     with open(key_file, encoding="utf-8") as file:
         key = file.read().strip()
     talk = Conversation(address, key, name)

@@ -34,26 +34,45 @@ fn the_grpcurl_lines_of_the_greeting_work_when_they_are_pasted() {
         .printed
         .lines()
         .map(str::trim)
-        .filter(|line| line.starts_with("grpcurl "))
+        .filter(|line| line.contains("grpcurl "))
         .collect();
     assert_eq!(lines.len(), 3, "{}", up.printed);
-    for line in lines {
-        let folder = config::grpcurl()
-            .parent()
-            .expect("it lies in a folder")
-            .to_owned();
-        let output = Command::new("/bin/sh")
-            .args(["-c", line])
-            .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
-            .output()
-            .expect("start a shell");
-        assert!(
-            output.status.success(),
-            "{line}\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        assert!(!output.stdout.is_empty(), "{line} printed nothing");
-    }
+    let folder = config::grpcurl()
+        .parent()
+        .expect("it lies in a folder")
+        .to_owned();
+    // Into one terminal, twice: what was made the first time is found the second.
+    let twice = format!("set -e\n{0}\n{0}", lines.join("\n"));
+    let output = Command::new("/bin/sh")
+        .args(["-c", &twice])
+        .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
+        .output()
+        .expect("start a shell");
+    let (said, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{said}\n{errors}");
+    let ended = said.matches("\"exitCode\": 0").count();
+    assert_eq!(ended, 2, "the command ran in both: {said}\n{errors}");
+}
+
+#[test]
+fn grpcurl_shows_what_an_error_is_detailed_in() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let output = Command::new(config::grpcurl())
+        .args(["-plaintext", "-H"])
+        .arg(format!("authorization: Bearer {}", up.key()))
+        .args(["-d", "{}", &up.address])
+        .arg("sandgate.orchestrator.v1.SandboxService/CreateSandbox")
+        .output()
+        .expect("start grpcurl");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("fieldViolations") && !said.contains("not recognized"),
+        "{said}"
+    );
 }
 
 #[test]

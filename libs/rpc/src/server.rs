@@ -242,7 +242,9 @@ fn add_reflection(
 ) -> Result<(), ServeError> {
     let mut v1 = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(sandgate_api::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // What errors are detailed in, so that grpcurl can show it.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET);
     for service in services {
         v1 = v1.with_service_name(*service);
     }

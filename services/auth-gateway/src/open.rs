@@ -27,6 +27,8 @@ pub(crate) async fn routes(
             let mut builder = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(sandgate_api::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // What errors are detailed in, so that grpcurl can show it.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
                 .with_service_name(HEALTH);
             for service in services_for_clients() {
                 builder = builder.with_service_name(service);
