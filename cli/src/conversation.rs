@@ -9,7 +9,7 @@ use tonic::{Response, Status};
 
 use crate::args::{ConversationArgs, FilesArgs};
 use crate::client::Client;
-use crate::failure::explain;
+use crate::failure::{explain, printable};
 use crate::follow::pass_on;
 use crate::report::{line, print, short};
 
@@ -73,15 +73,23 @@ pub(crate) async fn suspend(client: &Client, args: &ConversationArgs) -> anyhow:
     let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
     let request = orchestrator::SuspendSandboxRequest { sandbox_id };
     let answer = asked(client.sandboxes().suspend_sandbox(request)).await?;
-    let version = answer
-        .sandbox
-        .map(|sandbox| sandbox.workspace_version)
-        .unwrap_or_default();
-    line(&format!(
-        "sandgate: suspended; files stored as version {}",
-        short(&version)
-    ));
-    Ok(ExitCode::SUCCESS)
+    let sandbox = answer.sandbox.unwrap_or_default();
+    let files = if sandbox.workspace_version.is_empty() {
+        "no files are stored".to_owned()
+    } else {
+        format!(
+            "files stored as version {}",
+            short(&sandbox.workspace_version)
+        )
+    };
+    line(&format!("sandgate: suspended; {files}"));
+    Ok(match not_stored(&sandbox) {
+        Some(said) => {
+            line(&said);
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    })
 }
 
 /// `sandgate rm`.
@@ -90,18 +98,23 @@ pub(crate) async fn rm(client: &Client, args: &ConversationArgs) -> anyhow::Resu
     let request = orchestrator::DeleteSandboxRequest { sandbox_id };
     let answer = asked(client.sandboxes().delete_sandbox(request)).await?;
     let sandbox = answer.sandbox.unwrap_or_default();
-    line(&format!(
-        "sandgate: deleted; its files are still there as version {}",
-        short(&sandbox.workspace_version)
-    ));
-    let not_synced = sandbox
-        .ending
-        .map(|ending| ending.not_synced)
-        .unwrap_or_default();
-    if !not_synced.is_empty() {
-        line(&format!("sandgate: not stored: {not_synced}"));
+    let files = if sandbox.workspace_version.is_empty() {
+        "no files of it are stored".to_owned()
+    } else {
+        let version = short(&sandbox.workspace_version);
+        format!("its files are still there as version {version}")
+    };
+    line(&format!("sandgate: deleted; {files}"));
+    if let Some(said) = not_stored(&sandbox) {
+        line(&said);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is said of an end that did not store everything.
+fn not_stored(sandbox: &orchestrator::Sandbox) -> Option<String> {
+    let not_synced = &sandbox.ending.as_ref()?.not_synced;
+    (!not_synced.is_empty()).then(|| format!("sandgate: not stored: {}", printable(not_synced)))
 }
 
 /// `sandgate files`.
@@ -142,5 +155,27 @@ pub(crate) async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<E
         if page_token.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_end_did_not_store_is_said_and_what_it_stored_is_not() {
+        let ended = |not_synced: &str| orchestrator::Sandbox {
+            ending: Some(orchestrator::Ending {
+                not_synced: not_synced.to_owned(),
+                ..orchestrator::Ending::default()
+            }),
+            ..orchestrator::Sandbox::default()
+        };
+        assert_eq!(
+            not_stored(&ended("3 entries\u{1b}[2J")).as_deref(),
+            Some("sandgate: not stored: 3 entries\u{fffd}[2J")
+        );
+        assert_eq!(not_stored(&ended("")), None);
+        assert_eq!(not_stored(&orchestrator::Sandbox::default()), None);
     }
 }

@@ -56,7 +56,7 @@ pub(crate) fn explain(status: &Status) -> String {
 }
 
 /// Text from elsewhere, safe for a terminal: no control characters, cut to a length.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     /// Longer messages are cut; ours are a sentence.
     const CHARACTERS_MAX: usize = 500;
     text.chars()

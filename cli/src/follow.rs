@@ -29,19 +29,41 @@ pub(crate) fn inside<T>(sandbox_id: &str, message: T) -> anyhow::Result<Request<
     Ok(request)
 }
 
+/// Why a command was not followed to its end.
+pub(crate) enum Lost {
+    /// It was not started.
+    NotStarted(Status),
+    /// It was, and may still run; the connection to it is gone, or its output could not be passed on.
+    Running(Status),
+}
+
 /// Starts the process, passes its output on as it comes, our input and signals to it, and answers how it ended.
 pub(crate) async fn follow(
     client: &Client,
     sandbox_id: &str,
     request: sandbox::RunProcessRequest,
     signals: &mut Signals,
+) -> Result<sandbox::ProcessEnded, Lost> {
+    let mut process = None;
+    let followed = follow_on(client, sandbox_id, request, signals, &mut process).await;
+    followed.map_err(|status| match process {
+        None => Lost::NotStarted(status),
+        Some(_) => Lost::Running(status),
+    })
+}
+
+async fn follow_on(
+    client: &Client,
+    sandbox_id: &str,
+    request: sandbox::RunProcessRequest,
+    signals: &mut Signals,
+    process: &mut Option<String>,
 ) -> Result<sandbox::ProcessEnded, Status> {
     let mut events = client
         .processes()
         .run_process(inside(sandbox_id, request).map_err(broken)?)
         .await?
         .into_inner();
-    let mut process: Option<String> = None;
     // Beside the loop and not in it: a process that does not read must still be able to write.
     let mut feeding: Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = None;
     loop {
@@ -49,7 +71,7 @@ pub(crate) async fn follow(
             event = events.message() => match event?.and_then(|message| message.event).and_then(|event| event.event) {
                 Some(sandbox::process_event::Event::Started(started)) => {
                     feeding = Some(Box::pin(feed(client, sandbox_id, started.process_id.clone())));
-                    process = Some(started.process_id);
+                    *process = Some(started.process_id);
                 }
                 Some(sandbox::process_event::Event::Stdout(output)) => pass_on(std::io::stdout().lock(), &output.data)?,
                 Some(sandbox::process_event::Event::Stderr(output)) => pass_on(std::io::stderr().lock(), &output.data)?,
@@ -57,7 +79,7 @@ pub(crate) async fn follow(
                 None => return Err(Status::unavailable("the connection ended before the command did")),
             },
             () = poll_some(&mut feeding) => feeding = None,
-            number = signals.next() => match &process {
+            number = signals.next() => match &*process {
                 Some(process_id) => {
                     let request = sandbox::SignalProcessRequest {
                         process_id: process_id.clone(),

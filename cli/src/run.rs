@@ -15,7 +15,7 @@ use tonic_types::StatusExt as _;
 use crate::args::RunArgs;
 use crate::client::Client;
 use crate::failure::explain;
-use crate::follow::{follow, inside};
+use crate::follow::{Lost, follow, inside};
 use crate::report::Report;
 use crate::signals::Signals;
 
@@ -23,6 +23,8 @@ use crate::signals::Signals;
 const ENDING_LIMIT: Duration = Duration::from_secs(60);
 /// What a shell answers for a command that it cannot start.
 const EXIT_NOT_STARTED: u8 = 127;
+/// The connection to a command broke, so nobody knows how it ends; EX_SOFTWARE of sysexits.
+const EXIT_LOST: u8 = 70;
 /// What a shell adds to the number of the signal that ended a command.
 const EXIT_SIGNAL_BASE: i32 = 128;
 
@@ -58,7 +60,7 @@ pub(crate) async fn run(
         argv: args.command.clone(),
         environment,
         cwd: args.cwd.clone(),
-        stdin: bytes_none(),
+        stdin: Vec::new(),
         keep_stdin_open: true,
         pty: if args.tty { terminal_size() } else { None },
         timeout: timeout.map(sandgate_api::duration_to),
@@ -72,9 +74,13 @@ pub(crate) async fn run(
     drop(raw);
     let ended = match ended {
         Ok(ended) => ended,
-        Err(status) => {
+        Err(Lost::NotStarted(status)) => {
             report.failure(&explain(&status));
             return Ok(ExitCode::from(EXIT_NOT_STARTED));
+        }
+        Err(Lost::Running(status)) => {
+            report.failure(&lost(&args.conversation, &status));
+            return Ok(ExitCode::from(EXIT_LOST));
         }
     };
     match client
@@ -92,10 +98,6 @@ pub(crate) async fn run(
         }
     }
     Ok(exit_code(&ended))
-}
-
-fn bytes_none() -> Vec<u8> {
-    Vec::new()
 }
 
 /// Creates or finds the conversation's sandbox. One that is just being suspended or deleted, as after a crash, is
@@ -178,6 +180,15 @@ async fn create_now(
     })
 }
 
+/// What is said when a command was lost from sight.
+fn lost(conversation: &str, status: &Status) -> String {
+    format!(
+        "{}; the command may still run, and its files are not stored yet: look with `sandgate run --conversation \
+         {conversation} -- ps -ef`, or store them with `sandgate suspend {conversation}`",
+        explain(status)
+    )
+}
+
 fn terminal_size() -> Option<sandbox::PtySize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdin()).ok()?;
     Some(sandbox::PtySize {
@@ -213,5 +224,19 @@ pub(crate) fn spoken(duration: Duration) -> String {
         format!("{} ms", duration.as_millis())
     } else {
         format!("{:.1} s", duration.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_lost_from_sight_is_said_to_run_and_how_to_look() {
+        let said = lost("demo", &Status::unavailable("the connection ended"));
+        assert!(said.starts_with("the connection ended"), "{said}");
+        for part in ["may still run", "--conversation demo --", "suspend demo"] {
+            assert!(said.contains(part), "{said}");
+        }
     }
 }
