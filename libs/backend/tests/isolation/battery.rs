@@ -118,7 +118,7 @@ fn possessions(found: &Findings) -> Escapes {
             ("descriptors", "0 1 2"),
             (
                 "environment",
-                "HOME LANG LOGNAME PATH SANDGATE_URL TRACEPARENT USER",
+                "HOME LANG LOGNAME PATH SANDGATE_URL USER",
             ),
             ("session", "own"),
             ("other processes", ""),
