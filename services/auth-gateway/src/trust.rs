@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use sandgate_api::token::v1::JsonWebKey;
@@ -63,16 +64,29 @@ impl Trust {
         self.lease.lock().until()
     }
 
-    /// Takes a grant.
-    pub(crate) fn grant(&self, sent: Moment, lease: std::time::Duration) {
-        self.lease.lock().granted(sent, lease);
-        self.ring();
+    /// Takes a grant that was asked for when the feed of `incarnation` was applied, and answers whether it counts:
+    /// what was given up meanwhile is not given back by an answer about an earlier state.
+    pub(crate) fn grant(&self, incarnation: &str, sent: Moment, lease: Duration) -> bool {
+        let mut held = self.lease.lock();
+        // Under the lock of the lease, which who gives it up holds as well.
+        let still = self.applied.borrow().clone();
+        let counts = still.is_some_and(|still| still.incarnation == incarnation);
+        if counts {
+            held.granted(sent, lease);
+        }
+        drop(held);
+        if counts {
+            self.ring();
+        }
+        counts
     }
 
     /// Gives the lease up: the feed differs from what was applied.
     pub(crate) fn forfeit(&self) {
-        self.lease.lock().forfeit();
+        let mut held = self.lease.lock();
+        held.forfeit();
         self.applied.send_replace(None);
+        drop(held);
         self.ring();
     }
 
@@ -114,6 +128,8 @@ impl Trust {
     /// States that everything up to here is applied.
     pub(crate) fn acknowledge(&self, incarnation: &str) {
         let head = self.revocations.read().head();
+        // No grant is taken between the two states of the feed.
+        let _held = self.lease.lock();
         self.applied.send_replace(Some(Applied {
             incarnation: incarnation.to_owned(),
             head,
@@ -178,5 +194,27 @@ impl Trust {
         self.sessions
             .lock()
             .retain(|_, until| until.plus(LEEWAY) > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandgate_session::lease::LEASE;
+
+    use super::*;
+
+    #[test]
+    fn a_grant_counts_for_the_feed_that_is_applied_and_for_none_that_was_given_up() {
+        let trust = Trust::default();
+        let now = Moment::now();
+        assert!(!trust.grant("one", now, LEASE), "nothing is applied yet");
+        trust.acknowledge("one");
+        assert!(!trust.grant("another", now, LEASE));
+        assert!(!trust.is_leased(now));
+        assert!(trust.grant("one", now, LEASE));
+        assert!(trust.is_leased(now));
+        trust.forfeit();
+        assert!(!trust.grant("one", now, LEASE), "it was asked before");
+        assert!(!trust.is_leased(now));
     }
 }
