@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use sandgate_types::{Malformed, RouteName, Violations};
@@ -26,6 +27,8 @@ pub(crate) struct Policies {
     current: RwLock<Arc<Policy>>,
     /// What the files looked like when they were last read.
     seen: Mutex<Fingerprint>,
+    /// Whether the policy in force is still proven by roots that are not in force any more.
+    anew: AtomicBool,
 }
 
 /// By which roots upstreams are verified, beside the last time.
@@ -62,6 +65,7 @@ impl Policies {
             dialing,
             current: RwLock::new(Arc::new(Policy::default())),
             seen: Mutex::default(),
+            anew: AtomicBool::new(false),
         };
         if let Some(file) = &policies.file {
             policies.take(file, Rooted::AsBefore)?;
@@ -79,17 +83,23 @@ impl Policies {
         let Some(file) = &self.file else {
             return Loaded::Same;
         };
-        let rooted = match self.dialing.roots.as_ref().map(Roots::look) {
-            None | Some(Ok(false)) => Rooted::AsBefore,
-            Some(Ok(true)) => Rooted::Anew,
+        let newer_roots = match self.dialing.roots.as_ref().map(Roots::look) {
+            None => false,
+            Some(Ok(newer)) => newer,
             Some(Err(malformed)) => return Loaded::Refused(malformed.into()),
         };
         let before = self.seen.lock().clone();
-        if before == before.again() && rooted == Rooted::AsBefore {
+        if before == before.again() && !newer_roots {
             return Loaded::Same;
         }
+        // Newer roots are seen once; a policy that cannot be served now must not make them forgotten.
+        let anew = self.anew.fetch_or(newer_roots, Ordering::Relaxed) || newer_roots;
+        let rooted = if anew { Rooted::Anew } else { Rooted::AsBefore };
         match self.take(file, rooted) {
-            Ok(routes) => Loaded::Newer { routes },
+            Ok(routes) => {
+                self.anew.store(false, Ordering::Relaxed);
+                Loaded::Newer { routes }
+            }
             Err(violations) => Loaded::Refused(violations),
         }
     }
@@ -248,5 +258,48 @@ routes:
         let route = current.routes().next().expect("the route");
         let credential = route.spec.credential.as_ref().expect("a credential");
         assert_eq!(credential.value, "another");
+    }
+
+    #[test]
+    fn newer_roots_are_not_forgotten_while_the_policy_is_broken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let (file, pem) = (at("policy.yaml"), at("roots.pem"));
+        let root = || {
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let mut params = rcgen::CertificateParams::default();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.self_signed(&key).expect("a root").pem()
+        };
+        let policy = ONE.replace("http://127.0.0.1:1", "https://127.0.0.1:1");
+        std::fs::write(&file, &policy).expect("write");
+        std::fs::write(&pem, root()).expect("write");
+        let dialing = Dialing {
+            roots: Some(Roots::read("upstream_roots", &pem).expect("roots")),
+            ..dialing()
+        };
+        let policies = Policies::start(Some(file.clone()), dialing).expect("a policy");
+        let first = policies
+            .current()
+            .routes()
+            .next()
+            .cloned()
+            .expect("the route");
+
+        std::fs::write(&pem, root() + &root()).expect("write");
+        std::fs::write(&file, format!("{policy}oops: 1\n")).expect("write");
+        assert!(matches!(policies.look(), Loaded::Refused(_)));
+        std::fs::write(&file, &policy).expect("write");
+        assert_eq!(policies.look(), Loaded::Newer { routes: 1 });
+        let second = policies
+            .current()
+            .routes()
+            .next()
+            .cloned()
+            .expect("the route");
+        assert!(
+            !Arc::ptr_eq(&first, &second),
+            "its connections rest on the old roots"
+        );
     }
 }
