@@ -139,6 +139,7 @@ impl Clients {
         let open = gate
             .streams
             .open(&holder.tenant, subject_of(holder, None))?;
+        let open = Arc::new(open);
         self.check(holder)?;
         if is_reading(path) {
             gate.records.allowed(who)?;
@@ -167,6 +168,7 @@ impl Clients {
         let open = gate
             .streams
             .open(&holder.tenant, subject_of(holder, Some(reached.clone())))?;
+        let open = Arc::new(open);
         self.check(holder)?;
         // Asked again, now that a change would cut the stream.
         if self.reach(&sandbox, holder)? != reached {

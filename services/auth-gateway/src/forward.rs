@@ -42,7 +42,7 @@ pub(crate) fn call_of(
     request: Request<Incoming>,
     caller: &[u8],
     id: &str,
-    open: &Open,
+    open: &Arc<Open>,
 ) -> Request<Body> {
     let (head, body) = request.into_parts();
     let mut headers = headers::toward_mesh(&head.headers, caller);
@@ -50,7 +50,7 @@ pub(crate) fn call_of(
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
-    let mut call = Request::new(boxed(Guarded::new(body, open.cut())));
+    let mut call = Request::new(boxed(Guarded::new(body, open.cut()).holds(open)));
     *call.method_mut() = head.method;
     *call.uri_mut() = head.uri;
     *call.headers_mut() = headers;
@@ -61,7 +61,7 @@ pub(crate) fn call_of(
 pub(crate) async fn answer_of<B, E>(
     answer: impl Future<Output = Result<Response<B>, E>>,
     limit: Duration,
-    open: Open,
+    open: Arc<Open>,
 ) -> Result<Response<Body>, Refusal>
 where
     B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
@@ -79,7 +79,7 @@ where
     let cut = open.cut().clone();
     let guarded = Guarded::new(body, &cut)
         .trailers(|trailers: HeaderMap| headers::from_mesh(&trailers))
-        .answers(Dialect::Grpc, Arc::new(open));
+        .answers(Dialect::Grpc, open);
     let mut response = Response::new(boxed(guarded));
     *response.status_mut() = head.status;
     *response.headers_mut() = headers::from_mesh(&head.headers);

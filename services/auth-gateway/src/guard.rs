@@ -96,6 +96,12 @@ impl<B> Guarded<B> {
         self
     }
 
+    /// Keeps the request entered for as long as this body moves, whatever becomes of the other direction.
+    pub(crate) fn holds(mut self, open: &Arc<Open>) -> Self {
+        self.open = Some(Arc::clone(open));
+        self
+    }
+
     /// Tells the reader why it ended, in trailers where those are read.
     pub(crate) fn answers(mut self, dialect: Dialect, open: Arc<Open>) -> Self {
         self.dialect = dialect;

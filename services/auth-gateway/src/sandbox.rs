@@ -135,7 +135,7 @@ async fn serve_request(
         claims: Arc::clone(&claims),
         route: None,
     };
-    let open = gate.streams.open(&claims.tenant, subject)?;
+    let open = Arc::new(gate.streams.open(&claims.tenant, subject)?);
     check_current(gate, &claims)?;
     match audience {
         Audience::Daemon => daemon(gate, request, &claims, open, who).await,
@@ -194,7 +194,7 @@ async fn daemon(
     gate: &Gate,
     request: Request<Incoming>,
     claims: &Claims,
-    open: Open,
+    open: Arc<Open>,
     who: &mut Who,
 ) -> Result<Response<Body>, Refusal> {
     let path = request.uri().path().to_owned();

@@ -24,7 +24,7 @@ pub(super) async fn serve(
     gate: &Gate,
     request: Request<Incoming>,
     claims: &Claims,
-    open: Open,
+    open: Arc<Open>,
     dialect: Dialect,
     who: &mut Who,
 ) -> Result<Response<Body>, Refusal> {
@@ -80,7 +80,7 @@ fn action_of(method: &http::Method, route: Option<&RouteName>) -> String {
 async fn to_upstream(
     request: Request<Incoming>,
     allowed: Allowed,
-    open: Open,
+    open: Arc<Open>,
     dialect: Dialect,
 ) -> Result<Response<Body>, Refusal> {
     let Allowed {
@@ -100,6 +100,7 @@ async fn to_upstream(
         )
         .until(Some(deadline))
         .trailers(|_| http::HeaderMap::new())
+        .holds(&open)
         .tells(&verdict);
     let span = observe::asking(&spec.name, &head.method);
     sandgate_telemetry::propagation::inject(&span, &mut crossing);
@@ -136,7 +137,7 @@ async fn to_upstream(
         )
         .until(Some(deadline))
         .trailers(move |trailers| answer_headers(&trailers, &for_trailers.spec.forward, grpc))
-        .answers(dialect, Arc::new(open));
+        .answers(dialect, open);
     let mut response = Response::new(boxed(guarded));
     *response.status_mut() = head.status;
     *response.headers_mut() = response_headers;

@@ -1,13 +1,19 @@
 //! A revocation over many open streams: once Revoke has answered, nothing that was revoked moves any more.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
-use http_body_util::BodyExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use sandgate_session::{RevocationScope, RevocationTarget};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
 
 use crate::support::keeper::{agent_request, grpc_request};
 use crate::support::upstream::{self, AFTER};
@@ -30,6 +36,10 @@ routes:
   upstream: {{ url: 'http://{address}' }}
 - name: scores
   grpc: {{ methods: [scores.v1.ScoreService/Ticking] }}
+  operation: score
+  upstream: {{ url: 'http://{address}' }}
+- name: uploads
+  grpc: {{ methods: [scores.v1.ScoreService/Early] }}
   operation: score
   upstream: {{ url: 'http://{address}' }}
 "
@@ -131,4 +141,22 @@ async fn once_revoke_has_answered_not_a_byte_more_arrives_and_every_stream_ends_
         took.len()
     );
     assert!(p99 < CUT_LIMIT, "{p99:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_outlives_its_answer_ends_with_the_revocation_as_well() {
+    let upstream = upstream::start().await;
+    let mut world = World::with_policy(&policy(&upstream)).await;
+    let sandbox = world.sandbox("acme", "ann").await;
+    let (upload, frames) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
+    let mut request = grpc_request("/scores.v1.ScoreService/Early", &world.agent(&sandbox));
+    *request.body_mut() = Body::new(StreamBody::new(ReceiverStream::new(frames)));
+    let answer = sandbox.keeper.send(request).await;
+    assert_eq!(answer.status, 0, "{answer:?}");
+    let more = || Ok(Frame::data(Bytes::from_static(b"more")));
+    soon(upload.send(more())).await.expect("it goes on");
+    let scope = RevocationScope::Instance(sandbox.claims.instance.clone());
+    let target = RevocationTarget::sessions(sandbox.claims.tenant.clone(), scope);
+    world.token.revoke_and_answer(&target).await;
+    soon(upstream.upload_ended.notified()).await;
 }

@@ -19,6 +19,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sandgate_rpc::Shutdown;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
 
@@ -29,6 +30,8 @@ pub(crate) struct Upstream {
     pub(crate) requests: Arc<AtomicUsize>,
     /// From when on `/ticking` sends [`AFTER`].
     pub(crate) answered: Arc<AtomicBool>,
+    /// Rung when what was sent to `/Early` has ended.
+    pub(crate) upload_ended: Arc<Notify>,
     shutdown: Shutdown,
 }
 
@@ -65,7 +68,7 @@ pub(crate) async fn start_tls((certificate, key): &(PathBuf, PathBuf)) -> Upstre
     serve(Some(TlsAcceptor::from(Arc::new(config)))).await
 }
 
-/// `/ticking` sends a byte again and again; `/endless` never ends; `/redirect` is one; `/large` answers 100 KiB; a gRPC call is
+/// `/ticking` sends a byte again and again; `/Early` answers before it has read; `/endless` never ends; `/redirect` is one; `/large` answers 100 KiB; a gRPC call is
 /// answered with its headers as the message, in JSON; everything else with what reached it, in JSON.
 async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -74,6 +77,11 @@ async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
     let answered = Arc::new(AtomicBool::new(false));
     let shutdown = Shutdown::new();
     let (counted, ending) = (Arc::clone(&requests), shutdown.clone());
+    let upload_ended = Arc::new(Notify::new());
+    let early = Early {
+        ended: Arc::clone(&upload_ended),
+        shutdown: shutdown.clone(),
+    };
     let said = Arc::clone(&answered);
     shutdown.spawn("upstream", async move {
         loop {
@@ -84,10 +92,11 @@ async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
             let (stream, _) = accepted.expect("a connection");
             let (counted, over) = (Arc::clone(&counted), ending.clone());
             let (tls, said) = (tls.clone(), Arc::clone(&said));
+            let early = early.clone();
             ending.spawn("upstream's connection", async move {
                 let service = service_fn(move |request| {
                     counted.fetch_add(1, Ordering::Relaxed);
-                    answer(request, Arc::clone(&said))
+                    answer(request, Arc::clone(&said), early.clone())
                 });
                 let connection = async {
                     let builder = auto::Builder::new(TokioExecutor::new());
@@ -117,7 +126,29 @@ async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
         address,
         requests,
         answered,
+        upload_ended,
         shutdown,
+    }
+}
+
+/// Reads on what was answered already.
+#[derive(Clone)]
+struct Early {
+    ended: Arc<Notify>,
+    shutdown: Shutdown,
+}
+
+impl Early {
+    fn read(self, body: Incoming) {
+        let Self { ended, shutdown } = self;
+        let ending = shutdown.clone();
+        shutdown.spawn("upload", async move {
+            tokio::select! {
+                read = body.collect() => drop(read),
+                () = ending.cancelled() => return,
+            }
+            ended.notify_one();
+        });
     }
 }
 
@@ -155,9 +186,14 @@ fn ticking(by_grpc: bool, answered: Arc<AtomicBool>) -> Response<Body> {
 async fn answer(
     request: Request<Incoming>,
     answered: Arc<AtomicBool>,
+    early: Early,
 ) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
+    if path.ends_with("/Early") {
+        early.read(body);
+        return Ok(keeper::unary(b""));
+    }
     if path.ends_with("/ticking") || path.ends_with("/Ticking") {
         return Ok(ticking(path.ends_with("/Ticking"), answered));
     }
