@@ -5,8 +5,9 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use sandgate_api::audit::v1 as pb;
@@ -43,7 +44,7 @@ impl Backlog {
             let writer = segment.writer();
             let note = note_of(folder, &writer);
             if let Entry::Vacant(vacant) = acknowledged.entry(writer) {
-                vacant.insert(read_number(&note)?);
+                vacant.insert(read_number(&note));
             }
         }
         let backlog = Self {
@@ -60,10 +61,20 @@ impl Backlog {
         for segment in Segment::list(&self.folder)? {
             let writer = segment.writer();
             let acknowledged = self.acknowledged.get(&writer).copied().unwrap_or(0);
-            if segment.is_spent(acknowledged)? {
-                fs::remove_file(&segment.path)?;
-            } else {
-                left.insert(writer);
+            let spent = segment.is_spent(acknowledged).and_then(|spent| {
+                if spent {
+                    fs::remove_file(&segment.path)?;
+                }
+                Ok(spent)
+            });
+            match spent {
+                Ok(true) => {}
+                Ok(false) => drop(left.insert(writer)),
+                Err(error) => {
+                    // It keeps no other from being shipped; that of its own writer says so, if it matters.
+                    tracing::warn!(%error, writer, "a segment of the audit log cannot be looked at");
+                    left.insert(writer);
+                }
             }
         }
         for writer in self
@@ -96,6 +107,32 @@ impl Backlog {
         Ok(None)
     }
 
+    /// The writers of all segments.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn writers(&self) -> io::Result<BTreeSet<String>> {
+        let segments = Segment::list(&self.folder)?.into_iter();
+        Ok(segments.map(|segment| segment.writer()).collect())
+    }
+
+    /// A writer's next records that were not acknowledged, at most `limit`.
+    ///
+    /// # Errors
+    /// When one of its segments cannot be read.
+    pub fn next_of(&self, writer: &str, limit: usize) -> io::Result<Vec<pb::Record>> {
+        let after = self.acknowledged.get(writer).copied().unwrap_or(0);
+        for segment in Segment::list(&self.folder)? {
+            if segment.writer() == writer {
+                let records = segment.read(after, limit)?;
+                if !records.is_empty() {
+                    return Ok(records);
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// Notes that the collector has all of a writer's records up to a number, and removes segments that
     /// hold no later ones. The newest segment of a writer stays: it may be open.
     ///
@@ -104,7 +141,13 @@ impl Backlog {
     pub fn acknowledge(&mut self, writer: &str, up_to: i64) -> io::Result<()> {
         let note = note_of(&self.folder, writer);
         let temporary = note.with_extension("new");
-        fs::write(&temporary, up_to.to_string())?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(up_to.to_string().as_bytes())?;
         fs::rename(&temporary, &note)?;
         self.acknowledged.insert(writer.to_owned(), up_to);
         let segments: Vec<Segment> = Segment::list(&self.folder)?
@@ -126,11 +169,8 @@ fn note_of(folder: &Path, writer: &str) -> PathBuf {
     folder.join(format!("{}.{ENDING}", writer.replace('/', ".")))
 }
 
-fn read_number(path: &Path) -> io::Result<i64> {
-    match fs::read_to_string(path) {
-        // A note that is damaged counts as none: records are sent again, and found to be there.
-        Ok(text) => Ok(text.trim().parse().unwrap_or(0)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error),
-    }
+/// A note that is damaged, or cannot be read, counts as none: records are sent again, and found to be there.
+fn read_number(path: &Path) -> i64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
 }

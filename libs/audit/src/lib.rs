@@ -20,4 +20,4 @@ pub use log::{Log, OpenError, QUEUE_MAX, Receipt, Refused};
 pub use record::{BrokenChain, Decision, Entry, HASH_BYTES, seal, verify};
 pub use recorded::{Manner, Recorded, Recorder, Who};
 pub use sandgate_api::audit::v1::Record;
-pub use ship::ship;
+pub use ship::{Shipped, ship, ship_and_tell};

@@ -159,7 +159,7 @@ impl Log {
         if queue.broken || queue.closed {
             return Err(Refused::Broken);
         }
-        if queue.waiting >= QUEUE_MAX {
+        if queue.waiting >= entry.decision.room() {
             return Err(Refused::Full);
         }
         let sequence = queue.next;

@@ -5,6 +5,8 @@ use sandgate_api::audit::v1 as pb;
 use sandgate_api::timestamp_to;
 use sandgate_types::Timestamp;
 
+use crate::log::QUEUE_MAX;
+
 /// A BLAKE3 hash.
 pub const HASH_BYTES: usize = 32;
 /// Names of tenants, principals and actions are shorter; what a bug or a peer makes longer is cut, so that a
@@ -18,6 +20,19 @@ pub enum Decision {
     Allowed,
     /// It was refused.
     Refused,
+    /// So many more were refused for the same reason, soon after one that has its own record.
+    RefusedMore(u32),
+}
+
+impl Decision {
+    /// How many records may wait for the disk before one of this decision is not taken. Refusals leave room:
+    /// whoever has many of them must not stop what is allowed to others.
+    pub(crate) const fn room(self) -> usize {
+        match self {
+            Self::Allowed => QUEUE_MAX,
+            Self::Refused | Self::RefusedMore(_) => QUEUE_MAX / 2,
+        }
+    }
 }
 
 /// What a service wants on record: who, what and why, never what was sent.
@@ -79,9 +94,10 @@ pub(crate) fn sealed(
         sandbox,
         request_id,
     } = entry;
-    let decision = match decision {
-        Decision::Allowed => pb::Decision::Allowed,
-        Decision::Refused => pb::Decision::Refused,
+    let (decision, count) = match decision {
+        Decision::Allowed => (pb::Decision::Allowed, 0),
+        Decision::Refused => (pb::Decision::Refused, 0),
+        Decision::RefusedMore(count) => (pb::Decision::Refused, count.into()),
     };
     let mut record = pb::Record {
         writer: writer.to_owned(),
@@ -94,6 +110,7 @@ pub(crate) fn sealed(
         principal: cut(principal),
         sandbox_id: cut(sandbox),
         request_id: cut(request_id),
+        count,
         previous_hash: previous.to_vec(),
         hash: Vec::new(),
     };
@@ -205,6 +222,28 @@ mod tests {
     fn a_first_record_that_was_left_out_is_named() {
         let broken = verify([0; HASH_BYTES], &chain(3)[1..]).expect_err("no beginning");
         assert_eq!(broken.sequence, 2);
+    }
+
+    #[test]
+    fn refusals_leave_room_for_what_is_allowed() {
+        assert!(Decision::Refused.room() < Decision::Allowed.room());
+        assert!(Decision::RefusedMore(2).room() < Decision::Allowed.room());
+    }
+
+    #[test]
+    fn a_number_of_refusals_is_one_record_and_no_other_number_has_its_hash() {
+        let more = |count| Entry {
+            decision: Decision::RefusedMore(count),
+            ..entry("x")
+        };
+        let at = Timestamp::from_seconds(1);
+        let mut record = seal("w", 1, at, [0; HASH_BYTES], more(7));
+        assert_eq!(
+            (record.decision(), record.count),
+            (pb::Decision::Refused, 7)
+        );
+        record.count = 8;
+        verify([0; HASH_BYTES], &[record]).expect_err("changed");
     }
 
     #[test]

@@ -2,13 +2,17 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use sandgate_audit::{Backlog, Decision, Entry, HASH_BYTES, Log, verify};
+use sandgate_api::audit::v1::{AppendRecordsRequest, AppendRecordsResponse};
+use sandgate_audit::{Backlog, Decision, Entry, HASH_BYTES, Log, Shipped, ship_and_tell, verify};
 use sandgate_types::{AuditEventId, SystemClock};
+use tonic::Status;
 
 fn entry(action: &str) -> Entry {
     Entry {
@@ -167,4 +171,76 @@ async fn a_segment_that_was_tampered_with_is_never_removed() {
     file.write_all(b"something else").expect("written");
     Backlog::open(folder.path()).expect("a backlog");
     assert!(segment.exists());
+}
+
+#[tokio::test]
+async fn every_file_of_the_log_is_for_its_owner_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(folder.path(), 1);
+    let receipt = log.append(entry("done")).expect("taken");
+    receipt.durable().await.expect("written");
+    Backlog::open(folder.path())
+        .expect("a backlog")
+        .acknowledge(log.writer(), 1)
+        .expect("noted");
+    let files = std::fs::read_dir(folder.path()).expect("a folder");
+    let modes = files.map(|file| {
+        let facts = file.expect("a file").metadata().expect("its facts");
+        facts.permissions().mode() & 0o777
+    });
+    assert_eq!(modes.collect::<Vec<u32>>(), [0o600, 0o600]);
+}
+
+#[tokio::test]
+async fn a_writer_that_cannot_be_shipped_keeps_no_other_back_and_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let logs = [
+        open(folder.path(), 1),
+        open(folder.path(), 2),
+        open(folder.path(), 3),
+    ];
+    for log in &logs {
+        let receipt = log.append(entry("done")).expect("taken");
+        receipt.durable().await.expect("written");
+    }
+    let mut writers: Vec<&str> = logs.iter().map(Log::writer).collect();
+    writers.sort_unstable();
+    // The first is refused; the second cannot be read at all.
+    let refused = writers[0].to_owned();
+    let name = format!("{}.{:020}.segment", writers[1].replace('/', "."), 2);
+    std::fs::create_dir(folder.path().join(name)).expect("no file");
+    let send = |batch: AppendRecordsRequest| {
+        let last = batch.records.last().expect("at least one");
+        let answer = if last.writer == refused {
+            Err(Status::failed_precondition("a gap"))
+        } else {
+            let acknowledged = last.sequence;
+            Ok(AppendRecordsResponse { acknowledged })
+        };
+        std::future::ready(answer)
+    };
+    let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let tell = |shipped: Shipped<'_>| {
+        let text = match shipped {
+            Shipped::Collected { writer, up_to } => format!("{writer} has {up_to}"),
+            Shipped::Stuck(writers) => format!("stuck: {}", writers.join(", ")),
+        };
+        sender.send(text).expect("the test listens");
+    };
+    let mut expected = vec![
+        format!("{} has 1", writers[1]),
+        format!("{} has 1", writers[2]),
+        format!("stuck: {}", writers[0]),
+        format!("stuck: {}, {}", writers[0], writers[1]),
+    ];
+    let listening = async {
+        while !expected.is_empty() {
+            let text = told.recv().await.expect("more");
+            expected.retain(|one| *one != text);
+        }
+    };
+    tokio::select! {
+        () = ship_and_tell(folder.path(), send, tell) => panic!("it goes on"),
+        heard = tokio::time::timeout(Duration::from_secs(10), listening) => heard.expect("in time"),
+    }
 }

@@ -32,7 +32,7 @@ use crate::refusal::Refusal;
 use crate::streams::{Reached, Subject};
 
 pub(crate) use admission::{Admission, Way};
-pub(crate) use met::Met;
+pub(crate) use met::{Met, Origin};
 pub(crate) use serve::{Taking, serve};
 
 /// The metadata entry that names a sandbox.
@@ -74,6 +74,7 @@ impl Clients {
         let mut who = Who {
             action: action_of(head.uri.path()),
             request: self.gate.next_request(),
+            origin: Some(met.from),
             ..Who::default()
         };
         let observed = observe::begin(Listener::Client, &head, &who.request);

@@ -39,6 +39,7 @@ mod refusal;
 mod sandbox;
 mod server;
 mod streams;
+mod tally;
 #[cfg(test)]
 mod testing;
 mod trust;

@@ -1,17 +1,27 @@
-//! Every decision on record. A refusal is on disk before its answer leaves; what cannot be recorded is refused.
+//! Every decision on record; what cannot be recorded is refused.
+//!
+//! A refusal is on disk before its answer leaves. Of many of one kind within a second that is so for the first;
+//! the others are counted, and one record has their number when the second is over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use http::HeaderMap;
-use sandgate_audit::{Decision, Entry, Log, Receipt};
-use sandgate_rpc::RequestName;
+use sandgate_audit::{Decision, Entry, Log, Receipt, Refused};
+use sandgate_rpc::{RequestName, Shutdown};
 
+use crate::client::Origin;
 use crate::refusal::Refusal;
+use crate::tally::{Asker, Noted, Tally};
 
 /// Records of this start that may wait to be collected. The disk has them; a collector that is this far
 /// behind has to be seen to before more is decided.
 const LAG_MAX: i64 = 1_000_000;
+/// The same for refusals: what is left is for what is allowed, so that refusals alone never stop it.
+const REFUSED_LAG_MAX: i64 = LAG_MAX / 2;
+/// In which refusals of one kind are counted.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Who asked for what.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +36,8 @@ pub(crate) struct Who {
     pub(crate) sandbox: String,
     /// The request.
     pub(crate) request: String,
+    /// From where it came, where that is not the principal's own link.
+    pub(crate) origin: Option<Origin>,
 }
 
 impl Who {
@@ -41,7 +53,10 @@ impl Who {
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
     log: Log,
+    /// The newest number that was given.
+    taken: Arc<AtomicI64>,
     collected: Arc<AtomicI64>,
+    tally: Arc<Tally>,
 }
 
 impl Records {
@@ -49,7 +64,9 @@ impl Records {
     pub(crate) fn new(log: Log) -> Self {
         Self {
             log,
+            taken: Arc::new(AtomicI64::new(0)),
             collected: Arc::new(AtomicI64::new(0)),
+            tally: Arc::default(),
         }
     }
 
@@ -81,28 +98,69 @@ impl Records {
     }
 
     fn append_allowed(&self, who: &Who) -> Result<Receipt, Refusal> {
-        let receipt = self
-            .log
-            .append(entry(who, Decision::Allowed, ""))
-            .map_err(|_| Refusal::Unrecorded)?;
-        if receipt.sequence() - self.collected.load(Ordering::Relaxed) > LAG_MAX {
-            return Err(Refusal::Unrecorded);
+        self.append(entry(who, Decision::Allowed, ""), LAG_MAX)
+            .map_err(|_| Refusal::Unrecorded)
+    }
+
+    /// Looks at the lag first: what is refused for it must not make it longer.
+    fn append(&self, entry: Entry, lag_max: i64) -> Result<Receipt, Refused> {
+        let lag = self.taken.load(Ordering::Relaxed) - self.collected.load(Ordering::Relaxed);
+        if lag >= lag_max {
+            return Err(Refused::Full);
         }
+        let receipt = self.log.append(entry)?;
+        self.taken.fetch_max(receipt.sequence(), Ordering::Relaxed);
         Ok(receipt)
     }
 
-    /// Puts a refusal on record, and answers what is to be answered once it is on disk.
+    /// Puts a refusal on record, and answers what is to be answered: once it is on disk, or at once where it is
+    /// one of many and counted.
     pub(crate) async fn refused(&self, who: &Who, refusal: Refusal) -> Refusal {
-        let receipt = self
-            .log
-            .append(entry(who, Decision::Refused, refusal.reason()));
-        match receipt {
-            Ok(receipt) => match receipt.durable().await {
-                Ok(()) => refusal,
-                Err(_) => Refusal::Unrecorded,
-            },
-            Err(_) => Refusal::Unrecorded,
+        let asker = asker_of(who);
+        let entry = entry(who, Decision::Refused, refusal.reason());
+        match self.tally.note(&asker, &entry) {
+            Noted::Again => return refusal,
+            Noted::First => {}
         }
+        let kept = match self.append(entry.clone(), REFUSED_LAG_MAX) {
+            Ok(receipt) => receipt.durable().await,
+            Err(refused) => Err(refused),
+        };
+        match kept {
+            Ok(()) => refusal,
+            Err(_) => {
+                // There was no room for its own record, so it is one of those that are counted.
+                self.tally.note(&asker, &entry);
+                Refusal::Unrecorded
+            }
+        }
+    }
+
+    /// Records what was counted, each second until the end.
+    pub(crate) async fn settle(&self, shutdown: Shutdown) {
+        loop {
+            let ending = tokio::select! {
+                () = shutdown.cancelled() => true,
+                () = tokio::time::sleep(SECOND) => false,
+            };
+            for (asker, counted) in self.tally.take() {
+                if self.append(counted.clone(), REFUSED_LAG_MAX).is_err() {
+                    self.tally.put_back(&asker, counted);
+                }
+            }
+            if ending {
+                return;
+            }
+        }
+    }
+}
+
+/// Whose refusals are counted together. Whoever has shown no key is one of few, wherever it comes from.
+fn asker_of(who: &Who) -> Asker {
+    if who.principal.is_empty() {
+        Asker::Stranger(who.origin)
+    } else {
+        Asker::Known(who.principal.clone())
     }
 }
 

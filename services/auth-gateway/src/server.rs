@@ -254,7 +254,15 @@ fn start_feeds(
     let (one, ending) = of();
     feeds.spawn("activity", grpc::activity::report(one, ending));
     let (one, ending) = of();
-    feeds.spawn("audit", grpc::audit::ship(one, audit_dir, ending));
+    feeds.spawn("counted refusals", async move {
+        one.records.settle(ending).await
+    });
+    let (one, ending) = of();
+    let collected = readiness.part("audit");
+    feeds.spawn(
+        "audit",
+        grpc::audit::ship(one, audit_dir, collected, ending),
+    );
     let (one, ending) = of();
     feeds.spawn(
         "freshness",

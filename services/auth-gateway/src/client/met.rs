@@ -39,11 +39,6 @@ impl Met {
         self.known.cancel();
     }
 
-    /// Whether it has shown a key that is good.
-    pub(crate) fn is_known(&self) -> bool {
-        self.known.is_cancelled()
-    }
-
     /// Waits until it shows a key that is good.
     pub(crate) async fn known(&self) {
         self.known.cancelled().await;

@@ -105,3 +105,37 @@ async fn refusals_and_health_keep_no_connection_and_a_good_key_does() {
     assert!(!known_ended.is_finished());
     assert_eq!(ask(&mut known, grpc_request(JWKS, KEY)).await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_flood_is_counted_and_hardly_recorded() {
+    const FLOOD: i64 = 300;
+    let world = World::with_policy(NO_ROUTES).await;
+    let (mut stranger, _ended) = client(world.address).await;
+    let began = tokio::time::Instant::now();
+    for _ in 0..FLOOD {
+        assert_eq!(
+            ask(&mut stranger, client_request(JWKS, Vec::new())).await,
+            16
+        );
+    }
+    let counts = || {
+        let records = world.orchestrator.records.lock();
+        let refused = records
+            .iter()
+            .filter(|record| record.reason == "API_KEY_MISSING");
+        refused
+            .map(|record| record.count.max(1))
+            .collect::<Vec<i64>>()
+    };
+    world
+        .orchestrator
+        .hears(|_| counts().iter().sum::<i64>() == FLOOD)
+        .await;
+    // Two in each second that has begun: the first, and the number of the others.
+    let most = (began.elapsed().as_secs() + 2) * 2;
+    assert!(
+        u64::try_from(counts().len()).expect("few") <= most,
+        "{:?}",
+        counts()
+    );
+}
