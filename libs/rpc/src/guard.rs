@@ -132,27 +132,33 @@ impl Shared {
         let mut recorder = Recorder::begin(&self.instruments, &head, found);
         let span = recorder.span().clone();
         let name = recorder.name().clone();
-        let checked = span.in_scope(|| self.check(head, body, found));
-        let (request, admitted, method) = match checked {
-            Ok(checked) => checked,
-            Err(Unchecked { fault, who }) => {
-                let recording = self.recorded(fault, who).instrument(span);
-                let fault = name.clone().scope(recording).await;
+        let answering = async {
+            match self.check(head, body, found) {
+                Err(Unchecked { fault, who }) => Err(self.recorded(fault, who).await),
+                Ok((request, admitted, method)) => {
+                    let class = method
+                        .and_then(|method| method.access.as_ref())
+                        .map_or(DeadlineClass::Short, sandgate_api::Access::deadline);
+                    let deadline = deadline_of(&request, class);
+                    let streams = class == DeadlineClass::Stream || method.is_none();
+                    let answered = answer(inner, request, deadline).await;
+                    Ok((answered, admitted, deadline, streams))
+                }
+            }
+        };
+        let answered = name.clone().scope(answering.instrument(span)).await;
+        let (answered, admitted, deadline, streams) = match answered {
+            Ok(answered) => answered,
+            Err(fault) => {
                 recorder.end(fault.code());
                 let mut refused = Status::from(fault).into_http();
                 name.answer(refused.headers_mut());
                 return Ok(refused);
             }
         };
-        let class = method
-            .and_then(|method| method.access.as_ref())
-            .map_or(DeadlineClass::Short, sandgate_api::Access::deadline);
-        let deadline = deadline_of(&request, class);
-        let answering = answer(inner, request, deadline).instrument(span);
-        let mut answered = name.clone().scope(answering).await?;
+        let mut answered = answered?;
         name.answer(answered.headers_mut());
         recorder.see(answered.headers());
-        let streams = class == DeadlineClass::Stream || method.is_none();
         let end = if streams {
             let shutdown = self.shutdown.clone();
             End::Idle(Box::pin(async move {

@@ -155,7 +155,7 @@ impl Content for Claims {
             .number("session_end_us", self.session_end.as_micros())
             .text("instance", self.instance.as_str())
             .number("generation", self.generation.get())
-            .list("agent_operations", &self.agent_operations.to_list())
+            .list("agent_operations", self.agent_operations.names())
             .number("policy_revision", self.policy_revision.get())
             .end()
     }

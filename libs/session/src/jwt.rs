@@ -15,6 +15,10 @@ use crate::fields::Fields;
 pub const TOKEN_MAX_BYTES: usize = 8 * 1024;
 /// The longest id of a key.
 pub const KEY_ID_MAX_BYTES: usize = 64;
+/// A signature of 64 bytes; those of both algorithms have so many.
+const SIGNATURE_CHARACTERS: usize = 86;
+/// Content of names that are not unusually long fits.
+const JSON_BYTES: usize = 768;
 
 /// The algorithm that a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,9 +69,12 @@ pub trait Content {
 ///
 /// `kid` is of the alphabet of [`is_key_id`], so nothing in the header needs escaping.
 pub fn signing_input<C: Content>(algorithm: Algorithm, kid: &str, content: &C) -> String {
-    let mut text = URL_SAFE_NO_PAD.encode(header(algorithm, kid, C::KIND));
+    let (header, content) = (header(algorithm, kid, C::KIND), content.to_json());
+    let length = (header.len() + content.len()).div_ceil(3) * 4 + SIGNATURE_CHARACTERS + 3;
+    let mut text = String::with_capacity(length);
+    URL_SAFE_NO_PAD.encode_string(header, &mut text);
     text.push('.');
-    URL_SAFE_NO_PAD.encode_string(content.to_json(), &mut text);
+    URL_SAFE_NO_PAD.encode_string(content, &mut text);
     text
 }
 
@@ -175,7 +182,7 @@ pub(crate) struct Json(String);
 
 impl Json {
     pub(crate) fn new() -> Self {
-        Self(String::with_capacity(512))
+        Self(String::with_capacity(JSON_BYTES))
     }
 
     fn name(&mut self, name: &str) {
@@ -207,10 +214,10 @@ impl Json {
         self
     }
 
-    pub(crate) fn list(mut self, name: &str, texts: &[String]) -> Self {
+    pub(crate) fn list<'a>(mut self, name: &str, texts: impl IntoIterator<Item = &'a str>) -> Self {
         self.name(name);
         self.0.push('[');
-        for (index, text) in texts.iter().enumerate() {
+        for (index, text) in texts.into_iter().enumerate() {
             if index > 0 {
                 self.0.push(',');
             }

@@ -12,7 +12,7 @@ const ALL: &str = "*";
 
 /// The name of an operation, a DNS label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Operation(String);
+pub struct Operation(RouteName);
 
 /// A set of operations, or all there are and will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,24 +30,24 @@ impl Operation {
     /// The field and the rule that the text breaks.
     pub fn parse(field: &str, text: &str) -> Result<Self, Malformed> {
         // Routes name operations, so both have the same alphabet.
-        RouteName::parse(field, text).map(|name| Self(name.as_str().to_owned()))
+        RouteName::parse(field, text).map(Self)
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl std::borrow::Borrow<str> for Operation {
     fn borrow(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
@@ -75,15 +75,17 @@ impl Operations {
         }
         let mut set = BTreeSet::new();
         for (index, name) in names.iter().enumerate() {
-            let place = format!("{field}[{index}]");
+            let place = || format!("{field}[{index}]");
             if name.as_ref() == ALL {
                 return Err(Malformed::new(
-                    place,
+                    place(),
                     "must not be '*' beside other entries",
                 ));
             }
-            if !set.insert(Operation::parse(&place, name.as_ref())?) {
-                return Err(Malformed::new(place, "must not repeat an entry"));
+            let operation = Operation::parse(field, name.as_ref())
+                .or_else(|_| Operation::parse(&place(), name.as_ref()))?;
+            if !set.insert(operation) {
+                return Err(Malformed::new(place(), "must not repeat an entry"));
             }
         }
         Ok(Self::Only(set))
@@ -91,13 +93,17 @@ impl Operations {
 
     /// The list, sorted; `*` alone for all.
     pub fn to_list(&self) -> Vec<String> {
-        match self {
-            Self::All => vec![ALL.to_owned()],
-            Self::Only(set) => set
-                .iter()
-                .map(|operation| operation.as_str().to_owned())
-                .collect(),
-        }
+        self.names().map(str::to_owned).collect()
+    }
+
+    /// [`Operations::to_list`], name by name.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let (all, some) = match self {
+            Self::All => (Some(ALL), None),
+            Self::Only(set) => (None, Some(set)),
+        };
+        let some = some.into_iter().flatten().map(Operation::as_str);
+        all.into_iter().chain(some)
     }
 
     /// Whether `operation` is among them.
