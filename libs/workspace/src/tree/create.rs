@@ -10,7 +10,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use super::{Kind, MODE_MASK, Mtime, Stat, Tree, TreeError, beneath};
 use crate::TreePath;
 
-/// How names of unfinished files begin; 32 hexadecimal digits follow. [`Tree::walk`] leaves such names out.
+/// How names of unfinished files begin; 32 hexadecimal digits follow. [`Tree::walk`] shows such names as skipped.
 const PARTIAL_PREFIX: &[u8] = b".sandgate-partial-";
 const PARTIAL_RANDOM_BYTES: usize = 16;
 
