@@ -27,6 +27,10 @@ templates:
 ";
 /// What dies with its parent or its socket is gone by then.
 const GONE_LIMIT: Duration = Duration::from_secs(10);
+/// What the orchestrator removes when it compares is gone after two comparisons.
+const SWEPT_LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at what is to be gone.
+const LOOK: Duration = Duration::from_millis(100);
 /// Says whose process it is, inside the sandbox too.
 const AGENT: &str = "an-agent-of";
 
@@ -185,8 +189,16 @@ impl<'home> Mesh<'home> {
         }
         let orchestrator = self.kept(Service::Orchestrator);
         for pid in orchestrator.gone().into_iter().chain([orchestrator.pid()]) {
-            let groups = remains::groups(&format!("sandgate-{pid}-"));
-            assert!(groups.is_empty(), "after {row}: {groups:?}");
+            let marker = format!("sandgate-{pid}-");
+            let swept = async {
+                let mut look = tokio::time::interval(LOOK);
+                while !remains::groups(&marker).is_empty() {
+                    look.tick().await;
+                }
+            };
+            let swept = tokio::time::timeout(SWEPT_LIMIT, swept).await;
+            let left = remains::groups(&marker);
+            assert!(swept.is_ok(), "after {row}: {left:?}");
         }
         for (audience, token) in &traces.tokens {
             let refusal = client

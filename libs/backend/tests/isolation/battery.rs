@@ -116,10 +116,7 @@ fn possessions(found: &Findings) -> Escapes {
             ("NoNewPrivs", "1"),
             ("Seccomp", "2"),
             ("descriptors", "0 1 2"),
-            (
-                "environment",
-                "HOME LANG LOGNAME PATH SANDGATE_URL USER",
-            ),
+            ("environment", "HOME LANG LOGNAME PATH SANDGATE_URL USER"),
             ("session", "own"),
             ("other processes", ""),
             ("control group", "/"),

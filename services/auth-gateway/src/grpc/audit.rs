@@ -9,8 +9,8 @@ use sandgate_rpc::{Part, Shutdown};
 
 use crate::gate::Gate;
 
-/// Ships until the shutdown begins; what is left then is shipped by the next start. While a writer's records
-/// cannot be collected, `part` says so.
+/// Ships until the shutdown begins; what is left then is shipped by the next start. While this start's
+/// records cannot be collected, `part` says so.
 pub(crate) async fn ship(gate: Arc<Gate>, folder: PathBuf, part: Part, shutdown: Shutdown) {
     part.ready();
     let send = |batch| {
@@ -24,7 +24,9 @@ pub(crate) async fn ship(gate: Arc<Gate>, folder: PathBuf, part: Part, shutdown:
                 gate.records.collected(up_to);
             }
         }
-        Shipped::Stuck(writers) if writers.is_empty() => part.ready(),
+        // Of an earlier start, before a backup was restored for one: an error in the log, and no reason to refuse
+        // everybody for ever.
+        Shipped::Stuck(writers) if !writers.contains(&gate.records.writer()) => part.ready(),
         Shipped::Stuck(writers) => part.missing(format!(
             "audit records of {} cannot be collected; the log says why: mend it, or keep their segments elsewhere",
             writers.join(", ")
