@@ -25,28 +25,31 @@ fn told(status: &Status) -> anyhow::Error {
 /// `sandgate ls`.
 pub(crate) async fn ls(client: &Client) -> anyhow::Result<ExitCode> {
     let mut page_token = String::new();
-    print(&format!(
-        "{:<24} {:<12} {:<10} {}",
-        "CONVERSATION", "PHASE", "SANDBOX", "FILES"
-    ))?;
+    let mut headed = false;
     loop {
         let request = orchestrator::ListSandboxesRequest {
             page_token,
             ..Default::default()
         };
         let page = asked(client.sandboxes().list_sandboxes(request)).await?;
+        // A refusal is not a table.
+        if !headed {
+            print(&format!(
+                "{:<24} {:<12} {:<26} {}",
+                "CONVERSATION", "PHASE", "SANDBOX", "FILES"
+            ))?;
+            headed = true;
+        }
         for sandbox in page.sandboxes {
             let phase = sandbox
                 .phase()
                 .as_str_name()
                 .trim_start_matches("PHASE_")
                 .to_lowercase();
-            let (id, version) = (
-                short(&sandbox.sandbox_id),
-                short(&sandbox.workspace_version),
-            );
+            // Whole, since calls want it whole.
+            let (id, version) = (&sandbox.sandbox_id, short(&sandbox.workspace_version));
             print(&format!(
-                "{:<24} {phase:<12} {id:<10} {version}",
+                "{:<24} {phase:<12} {id:<26} {version}",
                 sandbox.conversation
             ))?;
         }
@@ -124,15 +127,23 @@ pub(crate) async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<E
         user: String::new(),
         conversation: args.conversation.clone(),
     });
-    if let Some(path) = &args.path {
-        let path = path.trim_start_matches("/workspace/").as_bytes().to_vec();
+    if let Some(shown) = &args.path {
+        let path = shown.trim_start_matches("/workspace/").as_bytes().to_vec();
         let request = storage::ReadFileRequest {
             workspace,
             path,
             ..Default::default()
         };
-        let mut pieces = asked(client.workspaces().read_file(request)).await?;
-        while let Some(piece) = pieces.message().await.map_err(|status| told(&status))? {
+        let about = || format!("{} of conversation {}", printable(shown), args.conversation);
+        let mut pieces = asked(client.workspaces().read_file(request))
+            .await
+            .with_context(about)?;
+        while let Some(piece) = pieces
+            .message()
+            .await
+            .map_err(|status| told(&status))
+            .with_context(about)?
+        {
             pass_on(std::io::stdout().lock(), &piece.data).map_err(|status| told(&status))?;
         }
         return Ok(ExitCode::SUCCESS);
@@ -145,6 +156,11 @@ pub(crate) async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<E
             ..Default::default()
         };
         let page = asked(client.workspaces().list_files(request)).await?;
+        anyhow::ensure!(
+            !page.version.is_empty(),
+            "conversation {} has no stored files; `sandgate ls` lists those that have a sandbox",
+            args.conversation
+        );
         for entry in page.entries {
             let path = String::from_utf8_lossy(&entry.path)
                 .escape_debug()

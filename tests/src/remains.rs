@@ -22,19 +22,43 @@ pub struct Found {
     pub line: String,
 }
 
-/// The processes whose command line has this text.
+/// The processes whose command line has this text, and those that they have started: a runner's line tells nothing
+/// of where it came from.
 ///
 /// # Panics
 /// When the kernel does not list processes.
 pub fn processes(marker: &str) -> Vec<Found> {
-    pids()
-        .filter_map(|pid| {
-            // Whoever has ended meanwhile is not there.
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            line.contains(marker).then_some(Found { pid, line })
-        })
-        .collect()
+    let mut others = BTreeMap::new();
+    let mut found = Vec::new();
+    for pid in pids() {
+        // Whoever has ended meanwhile is not there.
+        let Some((parent, line)) = parent(pid).zip(line(pid)) else {
+            continue;
+        };
+        if line.contains(marker) {
+            found.push(Found { pid, line });
+        } else {
+            others.insert(pid, (parent, line));
+        }
+    }
+    let mut looked_at = 0;
+    while let Some(Found { pid: parent, .. }) = found.get(looked_at).cloned() {
+        let children = others.extract_if(.., |_, (of, _)| *of == parent);
+        found.extend(children.map(|(pid, (_, line))| Found { pid, line }));
+        looked_at += 1;
+    }
+    found
+}
+
+fn line(pid: u32) -> Option<String> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    Some(String::from_utf8_lossy(&line).replace('\0', " "))
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    parent.trim().parse().ok()
 }
 
 /// Namespaces by their names, held open: the kernel gives no other the name of one that is held.

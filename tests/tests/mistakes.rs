@@ -273,7 +273,16 @@ fn a_conversation_that_has_no_sandbox_is_told_apart_from_one_that_was_deleted() 
     let home = Home::new();
     let _up = home.up(&[]);
     is_refused(&home, &["rm", "nowhere"], &["nowhere", "sandgate ls"]);
-    is_refused(&home, &["files", "nowhere", "f"], &["sandgate"]);
+    is_refused(
+        &home,
+        &["files", "nowhere"],
+        &["nowhere", "no stored files"],
+    );
+    is_refused(
+        &home,
+        &["files", "nowhere", "f"],
+        &["f of conversation nowhere"],
+    );
     let ran = home.run("gone", &["/bin/sh", "-c", "echo kept > f"]);
     assert!(ran.status.success(), "{}", said(&ran));
     let removed = home

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
+use sandgate_e2e::client::Client;
 use sandgate_e2e::mesh::{Home, START_LIMIT};
 use sandgate_e2e::processes::{Plan, Service};
 use sandgate_e2e::{config, python};
@@ -124,6 +125,22 @@ fn separate_processes_start_in_any_order_and_serve_a_whole_conversation() {
         assert!(process.runs(), "{process:?} ended by itself");
         assert!(process.ends_well(), "{process:?}: {}", plan.log(process));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_a_service_at_once_that_is_still_storing_what_runs() {
+    let home = Home::new();
+    let plan = Plan::new(&home);
+    let (_gate, _token, storage) = (plan.gate(), plan.token(), plan.storage());
+    let mut orchestrator = plan.orchestrator();
+    wait_until_serving(&plan.clients);
+    let key = std::fs::read_to_string(home.api_key()).expect("a key");
+    let client = Client::new(&plan.clients, key.trim(), "told-twice");
+    client
+        .insist("create", async |client| client.create("told-twice").await)
+        .await;
+    storage.freeze();
+    assert_eq!(orchestrator.insisted_code(), Some(128 + 15));
 }
 
 /// What the gate's health check answers.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandgate_rpc::config::{HeldDirs, Loaded, ProcessEnv, Stop, load};
-use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
+use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target, until_told};
 use sandgate_session::link::{InstanceLink, receive_link};
 use sandgate_types::SystemClock;
 use tokio::net::UnixStream;
@@ -66,8 +66,8 @@ fn run(
         let _held = HeldDirs::of([config.audit_dir.as_path()])?;
         let shutdown = Shutdown::new();
         let ports = bind(sockets, &shutdown).await?;
-        shutdown.spawn("signals", until_told(shutdown.clone()));
-        let served = serve(config, ports, Arc::new(SystemClock), shutdown.clone()).await;
+        let work = serve(config, ports, Arc::new(SystemClock), shutdown.clone());
+        let served = until_told(&shutdown, Box::pin(work)).await?;
         shutdown.begin();
         telemetry.flush(FLUSH_LIMIT).await;
         Ok(served?)
@@ -149,17 +149,4 @@ async fn fetch_once(path: &PathBuf, sender: &mpsc::Sender<InstanceLink>) -> std:
         }
     }
     Ok(())
-}
-
-/// Begins the end at the first SIGTERM or Ctrl-C.
-async fn until_told(shutdown: Shutdown) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _told = terminate.recv() => shutdown.begin(),
-        _told = tokio::signal::ctrl_c() => shutdown.begin(),
-        () = shutdown.cancelled() => {}
-    }
 }

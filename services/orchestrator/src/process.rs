@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use sandgate_backend::Backend as _;
 use sandgate_rpc::config::{HeldDirs, Loaded, ProcessEnv, Stop, load};
-use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
+use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target, until_told};
 use sandgate_types::SystemClock;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Args, Config, Process};
 use crate::link_socket::LinkSocket;
@@ -55,9 +54,11 @@ fn run(
     runtime.block_on(async {
         let otlp_endpoint = telemetry.otlp.clone();
         let telemetry = sandgate_telemetry::init(telemetry)?;
-        let served = run_all(config, process, otlp_endpoint).await;
+        let shutdown = Shutdown::new();
+        let work = run_all(config, process, otlp_endpoint, shutdown.clone());
+        let served = until_told(&shutdown, Box::pin(work)).await;
         telemetry.flush(FLUSH_LIMIT).await;
-        served
+        served?
     })
 }
 
@@ -65,6 +66,7 @@ async fn run_all(
     config: Config,
     process: Process,
     otlp_endpoint: Option<String>,
+    shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let Process {
         listen,
@@ -86,9 +88,7 @@ async fn run_all(
         Ok(Target::tcp(authority, Some(tls)))
     };
     let socket = LinkSocket::bind(&links_socket)?;
-    let shutdown = Shutdown::new();
     let backend_tasks = Shutdown::new();
-    shutdown.spawn("signals", until_told(shutdown.clone()));
     let backend = local_backend(
         &config.templates,
         sandboxd,
@@ -116,20 +116,4 @@ async fn run_all(
         tracing::warn!("tasks of the backend were left behind");
     }
     Ok(served?)
-}
-
-/// Begins the end at the first SIGTERM or Ctrl-C; the second ends the process at once.
-async fn until_told(shutdown: Shutdown) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = shutdown.cancelled() => return,
-    }
-    shutdown.begin();
 }

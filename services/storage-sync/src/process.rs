@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sandgate_rpc::config::{HeldDirs, ProcessEnv, load};
-use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
+use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target, until_told};
 use sandgate_types::SystemClock;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Args, Config, Endpoint};
 use crate::server::{Ports, serve};
@@ -72,24 +71,13 @@ async fn run(config: Config, endpoint: Endpoint) -> anyhow::Result<()> {
     let listener = Listen::tcp(listen, Some(tls)).await;
     let listener = listener.with_context(|| format!("listen on {listen}"))?;
     let shutdown = Shutdown::new();
-    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
-    let ending = shutdown.clone();
-    shutdown.spawn("signals", async move {
-        tokio::select! {
-            _signal = terminate.recv() => {}
-            _signal = interrupt.recv() => {}
-            () = ending.cancelled() => {}
-        }
-        ending.begin();
-    });
     let ports = Ports {
         mesh: vec![listener],
         orchestrator: Target::tcp(&orchestrator, Some(of_orchestrator)),
     };
-    serve(config, ports, Arc::new(SystemClock), shutdown.clone())
-        .await
-        .context("serve")?;
+    let work = serve(config, ports, Arc::new(SystemClock), shutdown.clone());
+    let served = until_told(&shutdown, Box::pin(work)).await;
+    served.context("listen for signals")?.context("serve")?;
     shutdown.begin();
     anyhow::ensure!(
         shutdown.join(TASKS_GRACE).await,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use sandgate_rpc::config::{HeldDirs, Loaded, ProcessEnv, Stop, load};
-use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
+use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target, until_told};
 use sandgate_types::SystemClock;
 
 use crate::config::{Args, Config, Socket};
@@ -68,22 +68,9 @@ fn run(
             ),
         };
         let shutdown = Shutdown::new();
-        shutdown.spawn("signals", until_told(shutdown.clone()));
-        let served = serve(config, ports, Arc::new(SystemClock), shutdown).await;
+        let work = serve(config, ports, Arc::new(SystemClock), shutdown.clone());
+        let served = until_told(&shutdown, Box::pin(work)).await?;
         drop(telemetry);
         Ok(served?)
     })
-}
-
-/// Begins the end at the first SIGTERM or Ctrl-C; the runtime's end is the hard one.
-async fn until_told(shutdown: Shutdown) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _told = terminate.recv() => shutdown.begin(),
-        _told = tokio::signal::ctrl_c() => shutdown.begin(),
-        () = shutdown.cancelled() => {}
-    }
 }

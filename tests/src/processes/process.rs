@@ -168,6 +168,26 @@ impl Process {
         state.ended.is_some_and(|status| status.success())
     }
 
+    /// Tells it to end, and once more as soon as it has heard; answers the exit code.
+    ///
+    /// # Panics
+    /// When it does not hear, or does not end in time.
+    pub fn insisted_code(&mut self) -> Option<i32> {
+        assert!(self.signal("TERM"), "{} is gone", self.name);
+        let heard = self.says("another signal ends at once", END_LIMIT);
+        assert!(heard, "{} did not hear: {}", self.name, self.log());
+        assert!(self.signal("TERM"), "{} did not go on", self.name);
+        let ended = self.seen.wait(END_LIMIT, |state| state.ended.is_some());
+        assert!(ended, "{} did not end", self.name);
+        let state = self.seen.state.lock().expect("nobody panicked");
+        state.ended.and_then(|status| status.code())
+    }
+
+    /// Stops it where it is, so that whoever asks it waits.
+    pub fn freeze(&self) {
+        assert!(self.signal("STOP"), "{} is gone", self.name);
+    }
+
     /// Whether it still runs.
     ///
     /// # Panics

@@ -27,8 +27,9 @@ const MOMENTS: [Moment; 4] = [Moment::Rest, Moment::Command, Moment::Sync, Momen
 fn kill(mesh: &Mesh<'_>, role: &str) {
     let all = mesh.of_sandboxes();
     let mut own = all.iter().filter(|found| {
-        let mut words = found.line.split(' ').filter(|word| !word.is_empty());
-        words.nth(1) == Some(role)
+        let words = found.line.split(' ').filter(|word| !word.is_empty());
+        let mut arguments = words.skip_while(|word| word.ends_with("sandboxd"));
+        arguments.next() == Some(role)
     });
     let found = own.next().unwrap_or_else(|| panic!("no {role}: {all:?}"));
     assert_eq!(own.next(), None, "one {role}");
