@@ -87,12 +87,15 @@ pub(crate) async fn init(
     };
     let done = sandgate_token::init(&config, Arc::new(clock))
         .await
-        .map_err(|error| match error {
-            InitError::KeyMissing(path) => anyhow::anyhow!(
+        .map_err(|error| {
+            // A person who has a data directory gives no paths of keys, and is told where it looks for one.
+            let InitError::KeyMissing(path) = &error else {
+                return error.into();
+            };
+            anyhow::anyhow!(
                 "the database is not empty and its master key is not at {}, where this data directory's is: restore the file from its copy",
                 path.display()
-            ),
-            other => other.into(),
+            )
         })
         .context("set up keys and tokens")?;
     sandgate_orchestrator::migrate(&databases.orchestrator, clock.now())

@@ -73,7 +73,7 @@ impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Damaged(_) => not_ready(),
-            error if error.is_transient() => {
+            error @ (StoreError::Db(_) | StoreError::Row(_)) if error.is_transient() => {
                 Self::unavailable(STORE_BUSY, "the database is busy").retry_after(BUSY)
             }
             error @ (StoreError::Db(_) | StoreError::Row(_)) => Self::internal(error),

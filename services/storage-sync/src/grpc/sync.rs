@@ -221,7 +221,7 @@ fn changes_of(
 /// A workspace on its way into a sandbox.
 enum Hydrating {
     Header(Option<Box<Hydration>>),
-    Entries(Box<Hydration>, Option<Content>),
+    Entries(Box<Hydration>, Option<Box<Content>>),
     Last,
     Done,
 }
@@ -262,7 +262,7 @@ impl Hydrating {
                 Ok(Some(match hydration.next().await? {
                     Some((entry, content)) => {
                         let part = Part::Entry(entry.to_wire_without_content());
-                        (part, Self::Entries(hydration, content))
+                        (part, Self::Entries(hydration, content.map(Box::new)))
                     }
                     None => (Part::Done(pb::HydrateDone {}), Self::Done),
                 }))
