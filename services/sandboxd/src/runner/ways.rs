@@ -5,6 +5,7 @@
 //! takes a route to be silent. Nothing waits, so the trial takes no time.
 
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::io::Errno;
@@ -29,13 +30,24 @@ const PORTS: [u16; 4] = [53, 80, 443, 6443];
 const VSOCK: u16 = 40;
 /// AF_PACKET.
 const PACKET: u16 = 17;
-/// TCP_LISTEN, as /proc/net/tcp writes it.
-const LISTENS: &str = "0A";
+/// Where the kernel counts the sockets of a network namespace, and how many of a kind there are at this moment: our
+/// own listener, and nothing else. To read each of them from /proc/net/tcp takes milliseconds, since the kernel goes
+/// through the table that all namespaces share.
+const COUNTS: [(&str, &[(&str, u64)]); 2] = [
+    (
+        "/proc/net/sockstat",
+        &[("TCP", 1), ("UDP", 0), ("UDPLITE", 0), ("RAW", 0)],
+    ),
+    (
+        "/proc/net/sockstat6",
+        &[("TCP6", 0), ("UDP6", 0), ("UDPLITE6", 0), ("RAW6", 0)],
+    ),
+];
 /// How many open ways are told; one is enough to end the sandbox.
 const TOLD_MAX: usize = 16;
 
-/// The ways that are open, in words. `listener` is our own, in the one place that may listen.
-pub(super) fn open_ways(listener: SocketAddr) -> Vec<String> {
+/// The ways that are open, in words. Our own listener is there by now, and is the one socket that may be.
+pub(super) fn open_ways() -> Vec<String> {
     let mut open = Vec::new();
     for address in ADDRESSES {
         for port in PORTS {
@@ -61,7 +73,7 @@ pub(super) fn open_ways(listener: SocketAddr) -> Vec<String> {
         }
     }
     interfaces(&mut open);
-    listeners(listener, &mut open);
+    sockets(&mut open);
     abstract_sockets(&mut open);
     open.truncate(TOLD_MAX);
     open
@@ -127,38 +139,38 @@ fn is_dormant_fallback(name: &str) -> bool {
     .contains(&name)
 }
 
-/// Whoever listens beside us: at this moment nobody can.
-fn listeners(ours: SocketAddr, open: &mut Vec<String>) {
-    for file in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let Ok(text) = fs::read_to_string(file) else {
-            if file.ends_with("tcp") {
-                open.push("the listeners cannot be read".to_owned());
+/// Sockets beside our listener: at this moment nobody can have one.
+fn sockets(open: &mut Vec<String>) {
+    for (file, expected) in COUNTS {
+        let text = match fs::read_to_string(file) {
+            Ok(text) => text,
+            // A kernel without IPv6 has no such sockets.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && file.ends_with('6') => {
+                continue;
             }
-            continue;
+            Err(_) => {
+                open.push("the sockets cannot be counted".to_owned());
+                continue;
+            }
         };
-        for line in text.lines().skip(1) {
-            let mut words = line.split_whitespace().skip(1);
-            let (local, state) = (
-                words.next().unwrap_or_default(),
-                words.nth(1).unwrap_or_default(),
-            );
-            if state == LISTENS && local != written(ours) {
-                open.push("somebody listens beside us".to_owned());
+        for (kind, most) in expected {
+            match in_use(&text, kind) {
+                Some(count) if count <= *most => {}
+                Some(_) => open.push(format!("somebody has a {kind} socket beside us")),
+                // A kernel without this kind counts none of it; TCP and UDP there are everywhere.
+                None if kind.starts_with("UDPLITE") => {}
+                None => open.push(format!("the {kind} sockets cannot be counted")),
             }
         }
     }
 }
 
-/// An IPv4 address as /proc/net/tcp writes it: the address as a number of this machine, the port big end first.
-fn written(address: SocketAddr) -> String {
-    match address.ip() {
-        IpAddr::V4(ip) => format!(
-            "{:08X}:{:04X}",
-            u32::from_ne_bytes(ip.octets()),
-            address.port()
-        ),
-        IpAddr::V6(_) => String::new(),
-    }
+/// The count of a line like `TCP: inuse 1 orphan 0`.
+fn in_use(text: &str, kind: &str) -> Option<u64> {
+    let counts = text
+        .lines()
+        .find_map(|line| line.strip_prefix(kind)?.strip_prefix(": inuse "))?;
+    counts.split_whitespace().next()?.parse().ok()
 }
 
 /// Sockets of the abstract namespace, which belongs to the network namespace: ours is empty.
@@ -178,7 +190,7 @@ fn abstract_sockets(open: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, UdpSocket};
     use std::os::linux::net::SocketAddrExt as _;
     use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 
@@ -186,14 +198,19 @@ mod tests {
 
     #[test]
     fn outside_of_a_sandbox_the_same_trial_finds_ways() {
+        // One of them could be our own.
         let other = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let _another = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let _datagrams = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let name = UnixAddr::from_abstract_name(format!("sandgate-ways-{}", std::process::id()))
             .expect("a name");
         let _abstract = UnixListener::bind_addr(&name).expect("an abstract socket");
         let mut open = Vec::new();
-        listeners("127.0.0.1:4040".parse().expect("an address"), &mut open);
+        sockets(&mut open);
         abstract_sockets(&mut open);
-        assert!(open.iter().any(|way| way.contains("listens")), "{open:?}");
+        for kind in ["a TCP socket", "a UDP socket"] {
+            assert!(open.iter().any(|way| way.contains(kind)), "{open:?}");
+        }
         assert!(open.iter().any(|way| way.contains("abstract")), "{open:?}");
         let mut reached = Vec::new();
         try_address(
@@ -205,8 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn our_own_listener_is_no_way() {
-        let address: SocketAddr = "127.0.0.1:4040".parse().expect("an address");
-        assert_eq!(written(address), "0100007F:0FC8");
+    fn what_the_kernel_counts_is_read_by_its_kind() {
+        let text =
+            "sockets: used 2\nTCP: inuse 1 orphan 0 tw 0\nUDP: inuse 0 mem 0\nTCPX: inuse 7\n";
+        assert_eq!(in_use(text, "TCP"), Some(1));
+        assert_eq!(in_use(text, "UDP"), Some(0));
+        assert_eq!(in_use(text, "RAW"), None);
     }
 }
