@@ -80,14 +80,13 @@ controls! {
     Trial,
 }
 
-pub(crate) use choice::{environment, pass_on};
+pub(crate) use choice::environment;
 
 #[cfg(not(feature = "missing-controls"))]
 mod choice {
     //! There is none.
 
     use std::ffi::CString;
-    use std::process::Command;
 
     use super::Control;
 
@@ -98,10 +97,7 @@ mod choice {
         }
     }
 
-    /// What a daemon is told of missing controls.
-    pub(crate) fn pass_on(_daemon: &mut Command) {}
-
-    /// The environment of the runner: empty.
+    /// The environment of a daemon and of the runner: empty.
     pub(crate) fn environment() -> Vec<CString> {
         Vec::new()
     }
@@ -113,7 +109,6 @@ mod choice {
 
     use std::ffi::{CString, OsString};
     use std::os::unix::ffi::OsStringExt as _;
-    use std::process::Command;
     use std::sync::OnceLock;
 
     use super::Control;
@@ -141,12 +136,7 @@ mod choice {
         LEFT_OUT.get_or_init(|| std::env::var_os(WITHOUT).unwrap_or_default())
     }
 
-    /// What a daemon is told of missing controls.
-    pub(crate) fn pass_on(daemon: &mut Command) {
-        daemon.env(WITHOUT, left_out());
-    }
-
-    /// The environment of the runner: what it is told of missing controls, or all that was inherited.
+    /// The environment of a daemon and of the runner: what it is told of missing controls, or all that was inherited.
     pub(crate) fn environment() -> Vec<CString> {
         let inherited = std::env::vars_os()
             .filter(|(name, _)| name == WITHOUT || !Control::EmptyEnvironment.applies());

@@ -5,14 +5,15 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Pid;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use crate::control::{self, Control};
+use crate::control;
+use crate::start::{self, Start};
 
 /// The first number that a daemon's descriptors get.
 pub const FIRST_DESCRIPTOR: RawFd = 3;
@@ -26,7 +27,11 @@ const PROGRAM: RawFd = 64;
 /// A binary that is executed by its descriptor: whoever executes it needs no way through the folders that lead
 /// to it, which root's are closed to the uids of sandboxes.
 #[derive(Debug)]
-pub struct Program(OwnedFd);
+pub struct Program {
+    file: OwnedFd,
+    /// What daemons read from and write to.
+    null: OwnedFd,
+}
 
 impl Program {
     /// Opens a binary.
@@ -35,7 +40,11 @@ impl Program {
     /// What the kernel says.
     pub fn open(path: &Path) -> io::Result<Self> {
         let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self(rustix::io::fcntl_dupfd_cloexec(&opened, PROGRAM)?))
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self {
+            file: rustix::io::fcntl_dupfd_cloexec(&opened, PROGRAM)?,
+            null,
+        })
     }
 }
 
@@ -71,59 +80,112 @@ impl Helper {
         if descriptors.len() > DESCRIPTORS_MAX {
             return Err(io::Error::other("a daemon has at most four descriptors"));
         }
-        let mut command = Command::new(format!("/proc/self/fd/{}", program.0.as_raw_fd()));
-        let mut words = argv.into_iter();
-        if let Some(name) = words.next() {
-            command.arg0(name);
-        }
-        command
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        if Control::EmptyEnvironment.applies() {
-            command.env_clear();
-        }
-        control::pass_on(&mut command);
-        command.stderr(if pipe_errors {
-            Stdio::piped()
+        let (errors, their_errors) = if pipe_errors {
+            let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+            (Some(File::from(ours)), theirs)
         } else {
-            Stdio::inherit()
-        });
-        if let Some(uid) = uid {
-            // Root's supplementary groups are given up by the library when it changes the uid.
-            command.uid(uid).gid(uid);
-        }
+            (
+                None,
+                rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), FIRST_DESCRIPTOR)?,
+            )
+        };
+        let null = program.null.as_raw_fd();
+        let argv = argv.iter().map(|text| start::word(text));
+        let start = Start {
+            program: start::Program::Descriptor(program.file.as_raw_fd()),
+            argv: argv.collect::<io::Result<_>>()?,
+            environment: control::environment(),
+            cwd: None,
+            stdio: [null, null, their_errors.as_raw_fd()],
+        };
         let mut numbers = [-1; DESCRIPTORS_MAX];
         for (number, descriptor) in numbers.iter_mut().zip(&descriptors) {
             *number = descriptor.as_raw_fd();
         }
-        let group_number = group.as_ref().map(|group| group.as_raw_fd());
+        let group = group.as_ref().map(|group| group.as_raw_fd());
         let parent = rustix::process::getpid();
-        #[expect(unsafe_code, reason = "pre_exec runs between fork and exec")]
-        // SAFETY: the closure makes system calls only (async-signal-safe), and allocates nothing.
-        unsafe {
-            command.pre_exec(move || in_child(numbers, group_number, parent));
+        let pid = start.run(&mut || in_child(numbers, uid, group, parent))?;
+        Ok(Child {
+            pid,
+            errors,
+            has_ended: false,
+        })
+    }
+}
+
+/// A daemon that was started. Not consumed when this is dropped.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    /// Where its errors can be read, if they come to us.
+    pub errors: Option<File>,
+    has_ended: bool,
+}
+
+impl Child {
+    /// Its number, which is nobody else's until [`Self::has_ended`] was true.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Kills it.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn kill(&self) -> io::Result<()> {
+        if self.has_ended {
+            return Err(Errno::SRCH.into());
         }
-        let child = command.spawn();
-        drop((descriptors, group));
-        child
+        Ok(kill_process(self.pid, Signal::KILL)?)
+    }
+
+    /// Kills it and waits for its end.
+    ///
+    /// # Errors
+    /// When the kernel does not know it as our child.
+    pub fn end(mut self) -> io::Result<()> {
+        // Whoever is gone is only consumed.
+        let _gone = self.kill();
+        while !self.has_ended {
+            match waitpid(Some(self.pid), WaitOptions::empty()) {
+                Ok(ended) => self.has_ended = ended.is_some(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it has ended; then it is consumed. Does not wait.
+    ///
+    /// # Errors
+    /// When the kernel does not know it as our child.
+    pub fn has_ended(&mut self) -> io::Result<bool> {
+        if !self.has_ended {
+            self.has_ended = waitpid(Some(self.pid), WaitOptions::NOHANG)?.is_some();
+        }
+        Ok(self.has_ended)
     }
 }
 
 fn in_child(
     mut numbers: [RawFd; DESCRIPTORS_MAX],
+    uid: Option<u32>,
     group: Option<RawFd>,
     parent: Pid,
-) -> io::Result<()> {
+) -> Result<(), Errno> {
+    if let Some(uid) = uid {
+        become_user(uid)?;
+    }
     if let Some(group) = group {
         join(group)?;
     }
     // Less would let agents of the same user stop what it sends, see the module `limits`.
     crate::limits::all_descriptors()?;
     rustix::process::setsid()?;
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     if rustix::process::getppid() != Some(parent) {
-        return Err(io::Error::from(io::ErrorKind::NotFound));
+        return Err(Errno::SRCH);
     }
     crate::process::close_the_rest()?;
     // Two steps, since a number may be another descriptor's target.
@@ -141,17 +203,45 @@ fn in_child(
     Ok(())
 }
 
+/// Root's supplementary groups are given up, too. By the kernel's own calls: those of the C library change all
+/// threads that it knows, and it would take the parent's for this child's.
+fn become_user(uid: u32) -> Result<(), Errno> {
+    let nobody: *const libc::gid_t = std::ptr::null();
+    for answer in [
+        #[expect(unsafe_code, reason = "no safe binding for one thread")]
+        // SAFETY: with a count of zero the pointer is not read.
+        unsafe {
+            libc::syscall(libc::SYS_setgroups, 0, nobody)
+        },
+        #[expect(unsafe_code, reason = "no safe binding for one thread")]
+        // SAFETY: takes numbers only.
+        unsafe {
+            libc::syscall(libc::SYS_setresgid, uid, uid, uid)
+        },
+        #[expect(unsafe_code, reason = "no safe binding for one thread")]
+        // SAFETY: takes numbers only.
+        unsafe {
+            libc::syscall(libc::SYS_setresuid, uid, uid, uid)
+        },
+    ] {
+        if answer != 0 {
+            return Err(start::last_error());
+        }
+    }
+    Ok(())
+}
+
 #[expect(
     unsafe_code,
     reason = "descriptors are numbers here: their owners are in the parent"
 )]
-fn join(group: RawFd) -> io::Result<()> {
+fn join(group: RawFd) -> Result<(), Errno> {
     // SAFETY: writes one static byte to a descriptor that the parent keeps open until after exec.
     let written = unsafe { libc::write(group, b"0".as_ptr().cast(), 1) };
     if written == 1 {
         Ok(())
     } else {
-        Err(io::Error::last_os_error())
+        Err(start::last_error())
     }
 }
 
@@ -159,25 +249,16 @@ fn join(group: RawFd) -> io::Result<()> {
     unsafe_code,
     reason = "descriptors are numbers here: their owners are in the parent"
 )]
-fn aside(number: RawFd) -> io::Result<RawFd> {
+fn aside(number: RawFd) -> Result<RawFd, Errno> {
     // SAFETY: works on this child's table of descriptors only, and takes a number that is free.
-    let free = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, ASIDE) };
-    if free >= 0 {
-        Ok(free)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    start::check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, ASIDE) })
 }
 
 #[expect(
     unsafe_code,
     reason = "descriptors are numbers here: their owners are in the parent"
 )]
-fn place(from: RawFd, to: RawFd) -> io::Result<()> {
+fn place(from: RawFd, to: RawFd) -> Result<(), Errno> {
     // SAFETY: works on this child's table of descriptors only, touches no memory.
-    if unsafe { libc::dup2(from, to) } >= 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    start::check(unsafe { libc::dup2(from, to) }).map(drop)
 }

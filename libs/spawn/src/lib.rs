@@ -24,3 +24,4 @@ mod mounts;
 mod network;
 mod signals;
 mod spec;
+mod start;

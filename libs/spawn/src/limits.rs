@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::control::Control;
@@ -43,7 +44,7 @@ pub(crate) fn apply(spec: &Spec) -> io::Result<()> {
 }
 
 /// What a process of the agent may have, from what the runner has: without the reserve.
-pub(crate) fn of_the_agent() -> io::Result<()> {
+pub(crate) fn of_the_agent() -> Result<(), Errno> {
     if !Control::BoundedDescriptors.applies() {
         return Ok(());
     }
@@ -55,19 +56,19 @@ pub(crate) fn of_the_agent() -> io::Result<()> {
 }
 
 /// As many descriptors as this process may have at all.
-pub(crate) fn all_descriptors() -> io::Result<()> {
+pub(crate) fn all_descriptors() -> Result<(), Errno> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let limit = Rlimit {
         current: maximum,
         maximum,
     };
-    Ok(setrlimit(Resource::Nofile, limit)?)
+    setrlimit(Resource::Nofile, limit)
 }
 
-fn set(resource: Resource, most: u64) -> io::Result<()> {
+fn set(resource: Resource, most: u64) -> Result<(), Errno> {
     let limit = Rlimit {
         current: Some(most),
         maximum: Some(most),
     };
-    Ok(setrlimit(resource, limit)?)
+    setrlimit(resource, limit)
 }

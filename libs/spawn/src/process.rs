@@ -1,17 +1,16 @@
 //! Starts a process of the agent: its own session, the signals of a fresh process, nothing inherited, and fewer
 //! descriptors than the runner may have.
 
-use std::ffi::OsString;
-use std::fs::File;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process;
 
+use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::control::Control;
+use crate::control::{self, Control};
+use crate::start::{self, Program, Start};
 
 /// A process to start.
 #[derive(Debug)]
@@ -57,54 +56,37 @@ impl Command {
             cwd,
             stdio,
         } = self;
-        let mut command = process::Command::new(program);
-        let mut arguments = argv.into_iter();
-        if let Some(name) = arguments.next() {
-            command.arg0(name);
+        let words = |words: Vec<String>| -> io::Result<Vec<CString>> {
+            words
+                .iter()
+                .map(|text| start::word(text.as_ref()))
+                .collect()
+        };
+        let mut variables = words(environment)?;
+        if !Control::EmptyEnvironment.applies() {
+            variables.extend(control::environment());
         }
-        command.args(arguments).current_dir(cwd);
-        if Control::EmptyEnvironment.applies() {
-            command.env_clear();
-        }
-        for entry in environment {
-            if let Some((name, value)) = entry.split_once('=') {
-                command.env(OsString::from(name), OsString::from(value));
-            }
-        }
-        let terminal = match stdio {
+        let (descriptors, is_terminal) = match &stdio {
             Stdio::Pipes {
                 stdin,
                 stdout,
                 stderr,
-            } => {
-                command.stdin(stdin).stdout(stdout).stderr(stderr);
-                None
-            }
-            Stdio::Terminal(terminal) => {
-                let raw = terminal.as_raw_fd();
-                let again = || File::from(terminal.try_clone()?).try_clone();
-                command.stdin(again()?).stdout(again()?).stderr(again()?);
-                // The descriptor lives until the process is started; the child uses the same number.
-                Some((raw, terminal))
-            }
+            } => ([stdin, stdout, stderr], false),
+            Stdio::Terminal(terminal) => ([terminal; 3], true),
         };
-        let controlling = terminal.as_ref().map(|(raw, _)| *raw);
-        #[expect(unsafe_code, reason = "pre_exec runs between fork and exec")]
-        // SAFETY: the closure makes system calls only (async-signal-safe), and allocates nothing.
-        unsafe {
-            command.pre_exec(move || in_child(controlling.is_some()));
-        }
-        let child = command.spawn()?;
-        drop(terminal);
-        i32::try_from(child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or_else(|| io::Error::other("the kernel gave no number"))
+        let start = Start {
+            program: Program::Path(start::word(program.as_os_str())?),
+            argv: words(argv)?,
+            environment: variables,
+            cwd: Some(start::word(cwd.as_os_str())?),
+            stdio: descriptors.map(|descriptor| descriptor.as_raw_fd()),
+        };
+        start.run(&mut || in_child(is_terminal))
     }
 }
 
 /// What the child does before it becomes the program.
-fn in_child(terminal: bool) -> io::Result<()> {
+fn in_child(terminal: bool) -> Result<(), Errno> {
     crate::limits::of_the_agent()?;
     rustix::process::setsid()?;
     if terminal {
@@ -115,7 +97,7 @@ fn in_child(terminal: bool) -> io::Result<()> {
 }
 
 /// Marks every descriptor behind the first three to be closed by exec: whatever some library forgot.
-pub(crate) fn close_the_rest() -> io::Result<()> {
+pub(crate) fn close_the_rest() -> Result<(), Errno> {
     if !Control::ClosedDescriptors.applies() {
         return Ok(());
     }
@@ -132,7 +114,7 @@ pub(crate) fn close_the_rest() -> io::Result<()> {
     if done == 0 {
         Ok(())
     } else {
-        Err(io::Error::last_os_error())
+        Err(start::last_error())
     }
 }
 

@@ -26,16 +26,30 @@ pub(crate) fn default() {
             );
         }
     }
-    let none = 0u64;
+    block(0);
+}
+
+/// Does something while this thread hears no signal.
+pub(crate) fn without<T>(work: impl FnOnce() -> T) -> T {
+    let before = block(u64::MAX);
+    let done = work();
+    block(before);
+    done
+}
+
+/// Sets which signals this thread does not hear, one bit each; answers which it did not hear before.
+fn block(signals: u64) -> u64 {
+    let mut before = 0u64;
     #[expect(unsafe_code, reason = "no safe binding of rt_sigprocmask")]
-    // SAFETY: the kernel reads eight bytes that outlive the call, and answers nothing.
+    // SAFETY: the kernel reads and writes eight bytes each, which outlive the call.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
-            &raw const none,
-            nowhere,
+            &raw const signals,
+            &raw mut before,
             SET_BYTES,
         );
     }
+    before
 }

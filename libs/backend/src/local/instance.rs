@@ -21,7 +21,7 @@ use super::config::Limits;
 use super::kills::Kills;
 use super::launcher::Launcher;
 use super::memory::{Group, Mechanism};
-use super::processes::{END_LIMIT, Place, Processes, end_child, pid_of};
+use super::processes::{END_LIMIT, Place, Processes, end_child};
 use super::supervisor;
 
 /// From the first process to a sandbox whose ways out were tried; it takes 30 to 50 ms.
@@ -76,7 +76,7 @@ impl Instance {
         let mut argv = launcher.argv("sandbox");
         argv.extend(limits.spec(supervised).to_arguments());
         argv.extend(launcher.runner_argv());
-        let group = place.group.as_ref().map(Group::procs).transpose();
+        let group = place.group.as_ref().map(Group::entry).transpose();
         let (own_kills, kills) = match &place.group {
             Some(group) => (None, group.kills()),
             None => {
@@ -94,7 +94,7 @@ impl Instance {
             pipe_errors: true,
         };
         let sandbox = launcher.run(sandbox).await.map_err(in_words)?;
-        let pid = pid_of(&sandbox).ok_or("the kernel gave no number")?;
+        let pid = sandbox.pid();
         let keeper = Helper {
             argv: launcher.keeper_argv(),
             descriptors: vec![theirs, keeper_end, kills.into()],
@@ -156,7 +156,7 @@ impl Instance {
             .processes
             .lock()
             .as_mut()
-            .and_then(|processes| processes.sandbox.stderr.take());
+            .and_then(|processes| processes.sandbox.errors.take());
         self.end().await;
         let mut said = String::new();
         if let Some(errors) = errors

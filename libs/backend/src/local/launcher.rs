@@ -5,14 +5,13 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
-use std::process::Child;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 use sandgate_spawn::control::Control;
-use sandgate_spawn::helper::{Helper, Program};
+use sandgate_spawn::helper::{Child, Helper, Program};
 use sandgate_spawn::limits::DESCRIPTORS_IN_RESERVE;
 use tokio::sync::oneshot;
 
@@ -78,11 +77,11 @@ impl Launcher {
             .name("launcher".to_owned())
             .spawn(move || {
                 for Job { helper, answer } in queue {
-                    // Whoever asked may be gone; the child is killed when its handle is dropped unheard.
-                    if let Err(Ok(mut child)) = answer.send(helper.start(&program))
-                        && child.kill().and_then(|()| child.wait()).is_err()
+                    // Whoever asked may be gone; a child that nobody hears of is ended.
+                    if let Err(Ok(child)) = answer.send(helper.start(&program))
+                        && let Err(error) = child.end()
                     {
-                        tracing::warn!("a process that nobody waits for could not be ended");
+                        tracing::warn!(%error, "a process that nobody waits for could not be ended");
                     }
                 }
             })

@@ -96,7 +96,7 @@ impl Mechanism {
             if let (Self::CgroupV1(_), Some(file)) = (self, tcp_limit(&group.folder)) {
                 write(&file, TCP_BYTES)?;
             }
-            group.procs().map(drop)
+            group.entry().map(drop)
         };
         if let Err(error) = set() {
             group.remove();
@@ -156,11 +156,11 @@ fn folders(root: &str, text: &str, controller: &str) -> Vec<PathBuf> {
 }
 
 impl Group {
-    /// Where a process is entered.
-    pub(super) fn procs(&self) -> io::Result<File> {
-        OpenOptions::new()
-            .write(true)
-            .open(self.folder.join("cgroup.procs"))
+    /// Where a process of one thread enters itself. In the first version that is `tasks`: the kernel moves a whole
+    /// process by `cgroup.procs`, and stops every fork, exec and exit of the machine for milliseconds meanwhile.
+    pub(super) fn entry(&self) -> io::Result<File> {
+        let open = |name| OpenOptions::new().write(true).open(self.folder.join(name));
+        open("tasks").or_else(|_| open("cgroup.procs"))
     }
 
     /// Where the kernel counts whom it killed.

@@ -1,11 +1,11 @@
 //! What an instance takes of the machine, and how it is given back: its processes, uids and control group.
 
 use std::io;
-use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use sandgate_spawn::helper::Child;
 use sandgate_types::InstanceId;
 
 use super::config::Limits;
@@ -100,12 +100,10 @@ impl Processes {
 
 /// Ends a sandbox without a keeper; `true` once nothing is left.
 pub(super) async fn end_child(mut child: Child) -> bool {
-    if let Some(pid) = pid_of(&child) {
-        for first in supervisor::children(pid) {
-            kill(first);
-        }
-        kill(pid);
+    for first in supervisor::children(child.pid()) {
+        kill(first);
     }
+    kill(child.pid());
     wait(&mut child, END_LIMIT).await
 }
 
@@ -116,23 +114,17 @@ fn kill(pid: Pid) {
     }
 }
 
-pub(super) fn pid_of(child: &Child) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(child.id()).ok()?)
-}
-
 /// Waits for a child and consumes it; `false` when it has not ended in time.
 async fn wait(child: &mut Child, limit: Duration) -> bool {
-    if matches!(child.try_wait(), Ok(Some(_))) {
+    if matches!(child.has_ended(), Ok(true)) {
         return true;
     }
-    let Some(pid) = pid_of(child) else {
-        return false;
-    };
+    let pid = child.pid();
     let ended = async {
         let descriptor = watched(pidfd_open(pid, PidfdFlags::empty())?)?;
         descriptor.readable().await?.retain_ready();
         io::Result::Ok(())
     };
     let waited = tokio::time::timeout(limit, ended).await;
-    matches!(waited, Ok(Ok(()))) && matches!(child.try_wait(), Ok(Some(_)))
+    matches!(waited, Ok(Ok(()))) && matches!(child.has_ended(), Ok(true))
 }
