@@ -19,7 +19,10 @@ const LIBS: [(&str, &[&str]); 11] = [
     ),
     ("sandgate-session", &["sandgate-types", "sandgate-api"]),
     ("sandgate-workspace", &["sandgate-types", "sandgate-api"]),
-    ("sandgate-audit", &["sandgate-types", "sandgate-api"]),
+    (
+        "sandgate-audit",
+        &["sandgate-types", "sandgate-api", "sandgate-rpc"],
+    ),
     ("sandgate-spawn", &["sandgate-types"]),
     ("sandgate-db", &["sandgate-types"]),
     (

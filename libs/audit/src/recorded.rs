@@ -1,7 +1,8 @@
 //! A gRPC service whose decisions are on record.
 //!
-//! Whatever it refuses is on disk before the answer leaves. What it allows its handlers record by the
-//! [`Recorder`] that comes with each request: a data call on its way, a change before its effect.
+//! Whatever it refuses is on disk before the answer leaves, by a handler or by the server's method table. What it
+//! allows its handlers record by the [`Recorder`] that comes with each request: a data call on its way, a change
+//! before its effect.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -11,6 +12,7 @@ use std::task::{Context, Poll};
 
 use http::{Extensions, Request, Response};
 use parking_lot::Mutex;
+use sandgate_rpc::{Fault, Peer, Refusals};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
@@ -19,34 +21,19 @@ use tower_service::Service;
 
 use crate::{Decision, Entry, Log, Receipt, Refused};
 
-/// Who asks, as far as the connection and the caller's entry say.
-#[derive(Debug, Clone, Default)]
-pub struct Who {
-    /// The tenant.
-    pub tenant: String,
-    /// The principal: an API key's, session's or service's id.
-    pub principal: String,
-    /// The sandbox.
-    pub sandbox: String,
-    /// The request.
-    pub request_id: String,
-}
-
-/// How a service reads requests, and refuses where nothing can be recorded.
-#[derive(Debug, Clone, Copy)]
-pub struct Manner {
-    /// Who asks, by what the server put beside the request.
-    pub who: fn(&Extensions) -> Who,
+/// Puts on record what a server decides.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    log: Log,
     /// The answer in place of one that cannot be recorded.
-    pub unrecorded: fn() -> Status,
+    unrecorded: fn(Refused) -> Fault,
 }
 
 /// A service whose decisions are on record.
 #[derive(Debug, Clone)]
 pub struct Recorded<S> {
     inner: S,
-    log: Log,
-    manner: Manner,
+    recording: Recording,
 }
 
 /// Records what is decided about one request.
@@ -105,10 +92,39 @@ impl Recorder {
     }
 }
 
-impl<S> Recorded<S> {
-    /// Records the decisions of `inner` in `log`.
-    pub fn new(inner: S, log: Log, manner: Manner) -> Self {
-        Self { inner, log, manner }
+impl Recording {
+    /// Records in `log`; what cannot be recorded is answered as `unrecorded` says.
+    pub fn new(log: Log, unrecorded: fn(Refused) -> Fault) -> Self {
+        Self { log, unrecorded }
+    }
+
+    /// Puts the decisions of a service on record.
+    pub fn of<S>(&self, service: S) -> Recorded<S> {
+        Recorded {
+            inner: service,
+            recording: self.clone(),
+        }
+    }
+}
+
+/// Callers whom the method table refuses.
+#[tonic::async_trait]
+impl Refusals for Recording {
+    async fn refused(&self, refused: sandgate_rpc::Refused<'_>, refusal: Fault) -> Fault {
+        let sandgate_rpc::Refused {
+            method,
+            peer,
+            caller,
+        } = refused;
+        let entry = Entry {
+            reason: refusal.reason().to_owned(),
+            ..Entry::of_call(method, peer, caller)
+        };
+        let kept = match self.log.append(entry) {
+            Ok(receipt) => receipt.durable().await,
+            Err(error) => Err(error),
+        };
+        kept.map_or_else(self.unrecorded, |()| refusal)
     }
 }
 
@@ -130,24 +146,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Manner { who, unrecorded } = self.manner;
-        let Who {
-            tenant,
-            principal,
-            sandbox,
-            request_id,
-        } = who(request.extensions());
-        let entry = Entry {
-            decision: Decision::Refused,
-            action: request.uri().path().trim_start_matches('/').to_owned(),
-            reason: String::new(),
-            tenant,
-            principal,
-            sandbox,
-            request_id,
-        };
+        let Recording { log, unrecorded } = self.recording.clone();
+        let peer = request.extensions().get().unwrap_or(&Peer::Anonymous);
+        let entry = Entry::of_call(request.uri().path(), peer, request.extensions().get());
         let recorder = Recorder(Arc::new(Asked {
-            log: self.log.clone(),
+            log,
             entry: Mutex::new(entry),
         }));
         request.extensions_mut().insert(recorder.clone());
@@ -163,7 +166,7 @@ where
             let reason = reason.unwrap_or_else(|| format!("{:?}", status.code()));
             match recorder.refused(&reason).await {
                 Ok(()) => Ok(answered),
-                Err(_) => Ok(unrecorded().into_http()),
+                Err(error) => Ok(Status::from(unrecorded(error)).into_http()),
             }
         })
     }

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandgate_api::audit::v1 as pb;
+use sandgate_api::audit::v1::audit_service_client::AuditServiceClient;
+use sandgate_rpc::{Channel, Shutdown};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -51,17 +53,26 @@ enum Hindrance {
     Away(Status),
 }
 
-/// Ships what a folder of segments holds and will hold, until it is dropped; what is left then is shipped by the
-/// next start. `send` hands a batch to the collector, and answers up to which number it has the writer's records.
-pub async fn ship<F>(folder: &Path, send: impl FnMut(pb::AppendRecordsRequest) -> F)
-where
-    F: Future<Output = Result<pb::AppendRecordsResponse, Status>>,
-{
-    ship_and_tell(folder, send, |_| {}).await;
+/// Ships to the collector of the mesh until the end begins, and tells what becomes of it.
+pub async fn ship_to(
+    collector: Channel,
+    folder: PathBuf,
+    shutdown: Shutdown,
+    tell: impl FnMut(Shipped<'_>),
+) {
+    let send = |batch| {
+        let mut client = AuditServiceClient::new(collector.clone());
+        async move { Ok(client.append_records(batch).await?.into_inner()) }
+    };
+    tokio::select! {
+        () = ship(&folder, send, tell) => {}
+        () = shutdown.cancelled() => {}
+    }
 }
 
-/// [`ship`], and tells what becomes of it.
-pub async fn ship_and_tell<F>(
+/// Ships what a folder of segments holds and will hold, until it is dropped; what is left then is shipped by the
+/// next start. `send` hands a batch to the collector, and answers up to which number it has the writer's records.
+pub async fn ship<F>(
     folder: &Path,
     mut send: impl FnMut(pb::AppendRecordsRequest) -> F,
     mut tell: impl FnMut(Shipped<'_>),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sandgate_api::audit::v1::{AppendRecordsRequest, AppendRecordsResponse};
-use sandgate_audit::{Backlog, Decision, Entry, HASH_BYTES, Log, Shipped, ship_and_tell, verify};
+use sandgate_audit::{Backlog, Decision, Entry, HASH_BYTES, Log, Shipped, ship, verify};
 use sandgate_types::{AuditEventId, SystemClock};
 use tonic::Status;
 
@@ -240,7 +240,7 @@ async fn a_writer_that_cannot_be_shipped_keeps_no_other_back_and_is_told() {
         }
     };
     tokio::select! {
-        () = ship_and_tell(folder.path(), send, tell) => panic!("it goes on"),
+        () = ship(folder.path(), send, tell) => panic!("it goes on"),
         heard = tokio::time::timeout(Duration::from_secs(10), listening) => heard.expect("in time"),
     }
 }

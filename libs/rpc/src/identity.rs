@@ -68,6 +68,25 @@ pub enum Principal {
     Service(Service),
 }
 
+impl Principal {
+    /// How records and rows name it: by an API key's or a session's id, or a service's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::ApiKey(id) => id.as_str(),
+            Self::Session(session) => session.session.as_str(),
+            Self::Service(service) => service_name(*service),
+        }
+    }
+
+    /// The sandbox that calls, if one does.
+    pub fn sandbox(&self) -> Option<&SandboxId> {
+        match self {
+            Self::Session(session) => Some(&session.sandbox),
+            Self::ApiKey(_) | Self::Service(_) => None,
+        }
+    }
+}
+
 /// A session that calls by one of its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionCaller {

@@ -2,7 +2,7 @@
 //! what the orchestrator does by itself, with the reason; each refusal of a caller who may not, before its answer.
 
 use sandgate_audit::{Decision, Entry};
-use sandgate_rpc::{Caller, Peer, Principal, RequestName, service_name};
+use sandgate_rpc::{Caller, Peer, RequestName};
 use sandgate_types::{SandboxId, TenantId};
 
 use crate::lifecycle::Event;
@@ -27,15 +27,7 @@ pub(crate) enum By {
 impl By {
     /// A caller whom the gate authenticated.
     pub(crate) fn caller(caller: &Caller) -> Self {
-        Self::Principal(principal_of(caller))
-    }
-}
-
-fn principal_of(caller: &Caller) -> String {
-    match &caller.principal {
-        Principal::ApiKey(key) => key.as_str().to_owned(),
-        Principal::Session(session) => session.session.as_str().to_owned(),
-        Principal::Service(service) => service_name(*service).to_owned(),
+        Self::Principal(caller.principal.name().to_owned())
     }
 }
 
@@ -119,21 +111,9 @@ pub(crate) fn of_refused(
     peer: &Peer,
     caller: Option<&Caller>,
 ) -> Entry {
-    let tenant = caller.and_then(|caller| caller.tenant.as_ref());
-    let principal = match (caller, peer) {
-        (Some(caller), _) => principal_of(caller),
-        (None, Peer::Service(service)) => service_name(*service).to_owned(),
-        (None, Peer::Instance(instance)) => instance.as_str().to_owned(),
-        (None, Peer::Local | Peer::Anonymous) => String::new(),
-    };
     Entry {
-        decision: Decision::Refused,
-        action: method.trim_start_matches('/').to_owned(),
         reason: reason.to_owned(),
-        tenant: tenant.map_or_else(String::new, |tenant| tenant.as_str().to_owned()),
-        principal,
-        sandbox: String::new(),
-        request_id: request_id(),
+        ..Entry::of_call(method, peer, caller)
     }
 }
 

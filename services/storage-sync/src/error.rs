@@ -5,7 +5,6 @@ use std::time::Duration;
 use sandgate_audit::Refused;
 use sandgate_rpc::{Fault, Reason};
 use sandgate_types::Malformed;
-use tonic::Status;
 
 use crate::browse::BrowseError;
 use crate::commit::ChangesError;
@@ -35,11 +34,6 @@ pub(crate) fn not_ready() -> Fault {
 /// What was decided could not be put on record, and so does not happen.
 pub(crate) fn not_recorded(refused: Refused) -> Fault {
     Fault::unavailable(reason("AUDIT_UNAVAILABLE"), refused.to_string()).retry_after(BUSY)
-}
-
-/// [`not_recorded`], of a refusal.
-pub(crate) fn unrecorded() -> Status {
-    not_recorded(Refused::Broken).into()
 }
 
 fn head_moved() -> Fault {

@@ -16,7 +16,6 @@ pub mod ingest;
 pub mod objects;
 mod process;
 pub mod rebuild;
-mod records;
 mod server;
 pub mod storage;
 pub mod store;

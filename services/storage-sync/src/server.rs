@@ -6,20 +6,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::RngCore as _;
+use rand::rngs::StdRng;
+use rand::{RngCore as _, SeedableRng as _};
 use sandgate_api::storage::v1::sync_service_server::SyncServiceServer;
 use sandgate_api::storage::v1::workspace_service_server::WorkspaceServiceServer;
-use sandgate_audit::Recorded;
+use sandgate_audit::{Log, Recording, ship_to};
 use sandgate_db::{Database, DatabaseUrl, OpenError};
 use sandgate_rpc::{
-    Listen, MESSAGE_MAX_BYTES, PageToken, Part, Readiness, Server, ServerOptions, Shutdown, Target,
+    Channel, ChannelOptions, Listen, MESSAGE_MAX_BYTES, PageToken, Part, Readiness, Server,
+    ServerOptions, Service, Shutdown, Target, service_name,
 };
-use sandgate_types::Clock;
+use sandgate_types::{AuditEventId, Clock};
 
 use crate::config::Config;
+use crate::error::not_recorded;
 use crate::grpc::{Late, Sync, Workspaces};
 use crate::objects::Objects;
-use crate::records;
 use crate::storage::Storage;
 use crate::store::{MIGRATIONS, Store};
 use crate::sweep;
@@ -65,11 +67,14 @@ pub async fn serve(
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
-    let log = records::open(&config.audit_dir, Arc::clone(&clock))?;
-    let shipping = records::ship_to(
-        ports.orchestrator,
+    let start = AuditEventId::random(&mut StdRng::from_os_rng());
+    let service = service_name(Service::StorageSync);
+    let log = Log::open(&config.audit_dir, service, &start, Arc::clone(&clock))?;
+    let shipping = ship_to(
+        Channel::new(ports.orchestrator, ChannelOptions::default()),
         config.audit_dir.clone(),
         shutdown.clone(),
+        |_| {},
     );
     shutdown.spawn("audit", shipping);
     let readiness = Readiness::new();
@@ -92,10 +97,11 @@ pub async fn serve(
     };
     let finding = find(config, clock, storage, parts, shutdown.clone());
     shutdown.spawn("storage", finding);
+    let recording = Recording::new(log, not_recorded);
     let server = Server::new(options)
-        .recording_refusals(Arc::new(records::Table(log.clone())))
-        .service(Recorded::new(workspaces, log.clone(), records::MANNER))
-        .service(Recorded::new(sync, log, records::MANNER));
+        .recording_refusals(Arc::new(recording.clone()))
+        .service(recording.of(workspaces))
+        .service(recording.of(sync));
     Ok(server.serve(ports.mesh, &shutdown).await?)
 }
 

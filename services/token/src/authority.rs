@@ -60,10 +60,6 @@ impl Reach {
 
 /// How a caller is named in rows: an API key's or session's id, or a service.
 pub(crate) fn name_of(caller: Option<&Caller>) -> String {
-    match caller.map(|caller| &caller.principal) {
-        None => "service".to_owned(),
-        Some(Principal::ApiKey(id)) => id.as_str().to_owned(),
-        Some(Principal::Session(session)) => session.session.as_str().to_owned(),
-        Some(Principal::Service(service)) => service.as_str_name().to_owned(),
-    }
+    let name = caller.map_or("service", |caller| caller.principal.name());
+    name.to_owned()
 }

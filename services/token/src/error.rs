@@ -5,7 +5,6 @@ use std::time::Duration;
 use sandgate_audit::Refused;
 use sandgate_rpc::{Fault, Reason};
 use sandgate_session::TokenRefusal;
-use tonic::Status;
 
 use crate::api_key::{AuthenticateError, CreateError};
 use crate::authority::OutOfReach;
@@ -48,11 +47,6 @@ pub(crate) fn not_ready() -> Fault {
 /// What was decided could not be put on record, and so does not happen.
 pub(crate) fn not_recorded(refused: Refused) -> Fault {
     Fault::unavailable(UNRECORDED, refused.to_string()).retry_after(LOOKED_FOR)
-}
-
-/// [`not_recorded`], of a refusal.
-pub(crate) fn unrecorded() -> Status {
-    not_recorded(Refused::Broken).into()
 }
 
 /// A tenant of that name has other content.

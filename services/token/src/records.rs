@@ -1,27 +1,13 @@
-//! What this service decides by itself, on record: refusals, tokens, changes, and what stops a start.
+//! What this service does without being asked by a call, on record; and the log of all that it decides.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use http::Extensions;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use sandgate_api::audit::v1::audit_service_client::AuditServiceClient;
-use sandgate_audit::{Decision, Entry, Log, Manner, OpenError, Refused, Who, ship};
-use sandgate_rpc::{
-    Caller, Channel, ChannelOptions, Fault, Peer, Principal, Refusals, Refused as RefusedCall,
-    RequestName, Shutdown, Target, service_name,
-};
-use sandgate_types::{AuditEventId, Clock, SandboxId, TenantId};
-
-use crate::authority::name_of;
-use crate::error::{not_recorded, unrecorded};
-
-/// The writer's service.
-const SERVICE: &str = "token";
-
-/// How requests are read.
-pub(crate) const MANNER: Manner = Manner { who, unrecorded };
+use sandgate_audit::{Decision, Entry, Log, OpenError, Refused};
+use sandgate_rpc::{Service, service_name};
+use sandgate_types::{AuditEventId, Clock, TenantId};
 
 /// What this service does without being asked by a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +48,7 @@ impl Act {
 /// [`OpenError`]: then nothing may be decided.
 pub(crate) fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Log, OpenError> {
     let start = AuditEventId::random(&mut StdRng::from_os_rng());
-    Log::open(folder, SERVICE, &start, clock)
+    Log::open(folder, service_name(Service::Token), &start, clock)
 }
 
 /// Records an act before its effect.
@@ -92,85 +78,8 @@ fn entry(act: Act, decision: Decision, reason: &str, tenant: Option<&TenantId>) 
         action: act.as_str().to_owned(),
         reason: reason.to_owned(),
         tenant: tenant.map_or_else(String::new, |tenant| tenant.as_str().to_owned()),
-        principal: SERVICE.to_owned(),
+        principal: service_name(Service::Token).to_owned(),
         sandbox: String::new(),
         request_id: String::new(),
-    }
-}
-
-/// Ships to the collector until the end begins.
-pub(crate) async fn ship_to(collector: Target, folder: PathBuf, shutdown: Shutdown) {
-    let channel = Channel::new(collector, ChannelOptions::default());
-    let shipping = ship(&folder, |batch| {
-        let mut client = AuditServiceClient::new(channel.clone());
-        async move { Ok::<_, tonic::Status>(client.append_records(batch).await?.into_inner()) }
-    });
-    tokio::select! {
-        () = shipping => {}
-        () = shutdown.cancelled() => {}
-    }
-}
-
-/// Records whom the method table refuses.
-#[derive(Debug)]
-pub(crate) struct Table(pub Log);
-
-#[tonic::async_trait]
-impl Refusals for Table {
-    async fn refused(&self, refused: RefusedCall<'_>, refusal: Fault) -> Fault {
-        let RefusedCall {
-            method,
-            peer,
-            caller,
-        } = refused;
-        let Who {
-            tenant,
-            principal,
-            sandbox,
-            request_id,
-        } = asker(Some(peer), caller);
-        let receipt = self.0.append(Entry {
-            decision: Decision::Refused,
-            action: method.trim_start_matches('/').to_owned(),
-            reason: refusal.reason().to_owned(),
-            tenant,
-            principal,
-            sandbox,
-            request_id,
-        });
-        let kept = match receipt {
-            Ok(receipt) => receipt.durable().await,
-            Err(error) => Err(error),
-        };
-        kept.map_or_else(not_recorded, |()| refusal)
-    }
-}
-
-/// Who asks: the caller for whom the gate speaks, or the service itself.
-fn who(extensions: &Extensions) -> Who {
-    asker(extensions.get(), extensions.get())
-}
-
-fn asker(peer: Option<&Peer>, caller: Option<&Caller>) -> Who {
-    let principal = match (caller, peer) {
-        (Some(caller), _) => name_of(Some(caller)),
-        (None, Some(Peer::Service(service))) => service_name(*service).to_owned(),
-        (None, Some(Peer::Instance(_) | Peer::Local | Peer::Anonymous) | None) => String::new(),
-    };
-    let tenant = caller.and_then(|caller| caller.tenant.as_ref());
-    let sandbox = caller.and_then(sandbox_of);
-    Who {
-        tenant: tenant.map_or_else(String::new, |tenant| tenant.as_str().to_owned()),
-        principal,
-        sandbox: sandbox.map_or_else(String::new, |sandbox| sandbox.as_str().to_owned()),
-        request_id: RequestName::current()
-            .map_or_else(String::new, |name| name.as_str().to_owned()),
-    }
-}
-
-fn sandbox_of(caller: &Caller) -> Option<&SandboxId> {
-    match &caller.principal {
-        Principal::Session(session) => Some(&session.sandbox),
-        Principal::ApiKey(_) | Principal::Service(_) => None,
     }
 }

@@ -8,14 +8,17 @@ use sandgate_api::token::v1::api_key_service_server::ApiKeyServiceServer;
 use sandgate_api::token::v1::revocation_service_server::RevocationServiceServer;
 use sandgate_api::token::v1::tenant_service_server::TenantServiceServer;
 use sandgate_api::token::v1::token_service_server::TokenServiceServer;
-use sandgate_audit::{Log, Recorded};
+use sandgate_audit::{Log, Recording, ship_to};
 use sandgate_db::OpenError;
-use sandgate_rpc::{Listen, Part, Readiness, Server, ServerOptions, Shutdown, Target};
+use sandgate_rpc::{
+    Channel, ChannelOptions, Listen, Part, Readiness, Server, ServerOptions, Shutdown, Target,
+};
 use sandgate_session::lease::Moment;
 use sandgate_types::{Clock, Malformed};
 
 use crate::config::Config;
 use crate::core::{Core, LoadError, Pending, Rules};
+use crate::error::not_recorded;
 use crate::feed::Moments;
 use crate::grpc::Handlers;
 use crate::master_key::MasterKey;
@@ -132,23 +135,20 @@ pub async fn serve_by(
             }
         }
     });
-    shutdown.spawn(
-        "audit",
-        records::ship_to(ports.orchestrator, audit_dir, shutdown.clone()),
-    );
+    let collector = Channel::new(ports.orchestrator, ChannelOptions::default());
+    let shipping = ship_to(collector, audit_dir, shutdown.clone(), |_| {});
+    shutdown.spawn("audit", shipping);
     let handlers = Handlers::new(Arc::clone(&core));
     let mut options = ServerOptions::new(readiness);
     options.drain_delay = drain_delay;
     options.reflection = reflection;
+    let recording = Recording::new(log, not_recorded);
     let served = Server::new(options)
-        .recording_refusals(Arc::new(records::Table(log.clone())))
-        .service(recorded(TokenServiceServer::new(handlers.clone()), &log))
-        .service(recorded(
-            RevocationServiceServer::new(handlers.clone()),
-            &log,
-        ))
-        .service(recorded(TenantServiceServer::new(handlers.clone()), &log))
-        .service(recorded(ApiKeyServiceServer::new(handlers), &log))
+        .recording_refusals(Arc::new(recording.clone()))
+        .service(recording.of(TokenServiceServer::new(handlers.clone())))
+        .service(recording.of(RevocationServiceServer::new(handlers.clone())))
+        .service(recording.of(TenantServiceServer::new(handlers.clone())))
+        .service(recording.of(ApiKeyServiceServer::new(handlers)))
         .serve(ports.mesh, &shutdown)
         .await;
     shutdown.begin();
@@ -161,10 +161,6 @@ pub async fn serve_by(
     let failed = failure.lock().take();
     failed.map_or(Ok(()), Err)?;
     Ok(served?)
-}
-
-fn recorded<S>(service: S, log: &Log) -> Recorded<S> {
-    Recorded::new(service, log.clone(), records::MANNER)
 }
 
 /// Waits for the database, loads the core, and goes on asking whether the database is there.

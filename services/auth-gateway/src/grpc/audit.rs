@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sandgate_api::audit::v1::audit_service_client::AuditServiceClient;
-use sandgate_audit::{Shipped, ship_and_tell};
+use sandgate_audit::{Shipped, ship_to};
 use sandgate_rpc::{Part, Shutdown};
 
 use crate::gate::Gate;
@@ -13,10 +12,6 @@ use crate::gate::Gate;
 /// records cannot be collected, `part` says so.
 pub(crate) async fn ship(gate: Arc<Gate>, folder: PathBuf, part: Part, shutdown: Shutdown) {
     part.ready();
-    let send = |batch| {
-        let mut client = AuditServiceClient::new(gate.services.orchestrator.clone());
-        async move { Ok(client.append_records(batch).await?.into_inner()) }
-    };
     let tell = |shipped: Shipped<'_>| {
         match shipped {
         Shipped::Collected { writer, up_to } => {
@@ -33,8 +28,5 @@ pub(crate) async fn ship(gate: Arc<Gate>, folder: PathBuf, part: Part, shutdown:
         )),
     }
     };
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        () = ship_and_tell(&folder, send, tell) => {}
-    }
+    ship_to(gate.services.orchestrator.clone(), folder, shutdown, tell).await;
 }
