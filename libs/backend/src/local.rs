@@ -82,6 +82,8 @@ pub struct LocalBackend {
     events: broadcast::Sender<InstanceEvent>,
     links: parking_lot::Mutex<Option<mpsc::Sender<InstanceLink>>>,
     refill: Notify,
+    /// When an instance was claimed last.
+    claimed_at: parking_lot::Mutex<Option<tokio::time::Instant>>,
     shutdown: Shutdown,
 }
 
@@ -102,6 +104,7 @@ impl LocalBackend {
             events: broadcast::Sender::new(EVENTS),
             links: parking_lot::Mutex::new(None),
             refill: Notify::new(),
+            claimed_at: parking_lot::Mutex::new(None),
             shutdown: shutdown.clone(),
         });
         if let Some(template) = backend.config.templates.first() {
@@ -183,6 +186,7 @@ impl Backend for LocalBackend {
             Some(spare) => (spare, false),
             None => (self.launch(template, role).await?, true),
         };
+        *self.claimed_at.lock() = Some(tokio::time::Instant::now());
         self.refill.notify_one();
         Ok(Claimed {
             instance,

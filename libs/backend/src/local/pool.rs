@@ -18,6 +18,9 @@ use crate::{BackendError, InstanceEvent};
 
 /// After a start failed, the pool waits this long; claims try by themselves.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// A claim's own work, from its tokens to its first command, goes before the spare that replaces what was claimed: it
+/// takes some milliseconds, and a start uses as much of the machine.
+const AFTER_CLAIM: Duration = Duration::from_millis(20);
 /// How long what is left of a lost instance is let alone before it is ended again.
 const AFTER_STUCK: Duration = Duration::from_secs(1);
 
@@ -133,6 +136,13 @@ impl LocalBackend {
         });
     }
 
+    /// How long the next spare of a template may wait.
+    fn rest(&self, template: &LocalTemplate) -> Duration {
+        let since_claim = self.claimed_at.lock().map(|at| at.elapsed());
+        let spares = self.registry.spares(&template.name);
+        rest(spares, template.pool_size, since_claim)
+    }
+
     /// Starts spares, one at a time, for as long as there are too few.
     pub(super) async fn keep_filled(&self) {
         loop {
@@ -142,6 +152,7 @@ impl LocalBackend {
                 .iter()
                 .find(|template| self.registry.spares(&template.name) < template.pool_size);
             let pause = match lacking {
+                Some(template) if !self.rest(template).is_zero() => self.rest(template),
                 Some(template) => match self.launch(template, Role::Spare).await {
                     Ok(_) => continue,
                     Err(BackendError::Unavailable) => return,
@@ -158,5 +169,33 @@ impl LocalBackend {
                 () = self.refill.notified() => {}
             }
         }
+    }
+}
+
+fn rest(spares: usize, size: usize, since_claim: Option<Duration>) -> Duration {
+    let is_urgent = spares <= size / 2;
+    match since_claim {
+        Some(since) if !is_urgent => AFTER_CLAIM.saturating_sub(since),
+        Some(_) | None => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spare_waits_for_the_claim_before_it_but_not_when_half_of_the_pool_is_gone() {
+        let just_now = Some(Duration::from_millis(5));
+        assert_eq!(rest(7, 8, just_now), Duration::from_millis(15));
+        assert_eq!(rest(5, 8, just_now), Duration::from_millis(15));
+        assert_eq!(rest(4, 8, just_now), Duration::ZERO);
+        assert_eq!(rest(7, 8, Some(AFTER_CLAIM)), Duration::ZERO);
+        assert_eq!(rest(7, 8, None), Duration::ZERO, "nobody has claimed");
+        assert_eq!(
+            rest(0, 1, just_now),
+            Duration::ZERO,
+            "the next would be cold"
+        );
     }
 }
