@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use sandgate_api::sandbox::v1 as pb;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use super::harness::{Sandbox, field, reason};
 
 /// What is wrong with the field that a status names.
 fn violation(status: &Status) -> String {
-    use tonic_types::StatusExt as _;
     let bad = status.get_details_bad_request().expect("BadRequest");
     bad.field_violations[0].description.clone()
 }
@@ -23,18 +23,26 @@ async fn a_command_that_cannot_be_started_names_the_field() {
     std::fs::set_permissions(sandbox.at("no-format"), Permissions::from_mode(0o755))
         .expect("a mode");
     std::fs::create_dir(sandbox.at("folder")).expect("a folder");
-    for (program, rule) in [
+    for (program, what, rule) in [
         (
             "no-such-program",
+            "missing",
             "that exists, which 'no-such-program' does",
         ),
-        ("./folder", "not a directory, as './folder' is"),
-        ("./plain", "that can be executed, which './plain' can"),
-        ("two\nlines", "which 'two\\nlines' does"),
+        ("./folder", "directory", "not a directory, as './folder' is"),
+        (
+            "./plain",
+            "not_executable",
+            "that can be executed, which './plain' can",
+        ),
+        ("two\nlines", "missing", "which 'two\\nlines' does"),
     ] {
         let refused = sandbox.run(sandbox.command(&[program])).await;
-        let said = violation(&refused.expect_err("refused"));
+        let refused = refused.expect_err("refused");
+        let said = violation(&refused);
         assert!(said.contains(rule), "{said}");
+        let info = refused.get_details_error_info().expect("ErrorInfo");
+        assert_eq!(info.metadata.get("program").map(String::as_str), Some(what));
     }
     for argv in [
         &["no-such-program-anywhere"][..],

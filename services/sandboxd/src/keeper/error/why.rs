@@ -34,35 +34,39 @@ fn shown(name: &str) -> String {
     format!("'{}'", name.escape_debug())
 }
 
+/// The key under which `ErrorInfo` says what is wrong with a program, for programs that tell it apart as shells do.
+const PROGRAM: &str = "program";
+
 /// Why a process was not started, with the program or folder that is the cause.
 pub(crate) fn not_started(error: StartError, named: &Named) -> Fault {
     let Named { program, cwd } = named;
-    let (field, rule) = match error {
-        StartError::Runner(RunnerError::Failed(Why::ProgramMissing)) => (
-            "argv",
+    let of_program =
+        |what: &str, rule: String| Fault::from(Malformed::new("argv", rule)).meta(PROGRAM, what);
+    match error {
+        StartError::Runner(RunnerError::Failed(Why::ProgramMissing)) => of_program(
+            "missing",
             format!("must name a program that exists, which {program} does not"),
         ),
-        StartError::Runner(RunnerError::Failed(Why::ProgramIsDirectory)) => (
-            "argv",
+        StartError::Runner(RunnerError::Failed(Why::ProgramIsDirectory)) => of_program(
+            "directory",
             format!("must name a program, not a directory, as {program} is"),
         ),
-        StartError::Runner(RunnerError::Failed(Why::ProgramNotExecutable)) => (
-            "argv",
+        StartError::Runner(RunnerError::Failed(Why::ProgramNotExecutable)) => of_program(
+            "not_executable",
             format!("must name a program that can be executed, which {program} cannot"),
         ),
         StartError::Runner(RunnerError::Failed(Why::CwdMissing)) => {
-            ("cwd", format!("must exist, which {cwd} does not"))
+            Malformed::new("cwd", format!("must exist, which {cwd} does not")).into()
         }
         StartError::Runner(RunnerError::Failed(Why::CwdNotDirectory)) => {
-            ("cwd", format!("must be a directory, which {cwd} is not"))
+            Malformed::new("cwd", format!("must be a directory, which {cwd} is not")).into()
         }
         other @ (StartError::Phase(_)
         | StartError::Crowded(_)
         | StartError::Runner(_)
         | StartError::Adopt(_)
-        | StartError::Ending) => return other.into(),
-    };
-    Malformed::new(field, rule).into()
+        | StartError::Ending) => other.into(),
+    }
 }
 
 impl From<RunnerError> for Fault {
