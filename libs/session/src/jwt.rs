@@ -65,14 +65,39 @@ pub trait Content {
     fn to_json(&self) -> String;
 }
 
+/// The headers of all that one key signs, encoded once.
+#[derive(Debug, Clone)]
+pub struct Headers {
+    token: String,
+    ticket: String,
+}
+
+impl Headers {
+    /// Those of a key.
+    ///
+    /// `kid` is of the alphabet of [`is_key_id`], so nothing in a header needs escaping.
+    pub fn new(algorithm: Algorithm, kid: &str) -> Self {
+        let of = |kind| URL_SAFE_NO_PAD.encode(header(algorithm, kid, kind));
+        Self {
+            token: of(Kind::Token),
+            ticket: of(Kind::Ticket),
+        }
+    }
+
+    fn of(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Token => &self.token,
+            Kind::Ticket => &self.ticket,
+        }
+    }
+}
+
 /// The text that a signature covers: header and content, each as base64url, with a dot between.
-///
-/// `kid` is of the alphabet of [`is_key_id`], so nothing in the header needs escaping.
-pub fn signing_input<C: Content>(algorithm: Algorithm, kid: &str, content: &C) -> String {
-    let (header, content) = (header(algorithm, kid, C::KIND), content.to_json());
-    let length = (header.len() + content.len()).div_ceil(3) * 4 + SIGNATURE_CHARACTERS + 3;
+pub fn signing_input<C: Content>(headers: &Headers, content: &C) -> String {
+    let (header, content) = (headers.of(C::KIND), content.to_json());
+    let length = header.len() + content.len().div_ceil(3) * 4 + SIGNATURE_CHARACTERS + 2;
     let mut text = String::with_capacity(length);
-    URL_SAFE_NO_PAD.encode_string(header, &mut text);
+    text.push_str(header);
     text.push('.');
     URL_SAFE_NO_PAD.encode_string(content, &mut text);
     text

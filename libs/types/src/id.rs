@@ -4,12 +4,17 @@
 
 use std::fmt;
 
-use rand::{CryptoRng, Rng};
+use rand::CryptoRng;
 
 use crate::Malformed;
 
 /// Random characters of an id: 36^25 > 2^128.
 const RANDOM_CHARACTERS: usize = 25;
+/// Bytes below it are whole rounds of the alphabet.
+const FAIR: u8 = 252;
+const _: () = assert!(FAIR as usize % ALPHABET.len() == 0);
+/// One byte of 64 is thrown away.
+const SPARE_BYTES: usize = 3;
 const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 macro_rules! id {
@@ -49,8 +54,14 @@ macro_rules! id {
 fn random<R: CryptoRng + ?Sized>(prefix: char, rng: &mut R) -> String {
     let mut text = String::with_capacity(1 + RANDOM_CHARACTERS);
     text.push(prefix);
-    for _ in 0..RANDOM_CHARACTERS {
-        text.push(char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]));
+    while text.len() <= RANDOM_CHARACTERS {
+        let mut bytes = [0; RANDOM_CHARACTERS + SPARE_BYTES];
+        rng.fill_bytes(&mut bytes);
+        // Each character is equally likely: what is above the last whole round of the alphabet is thrown away.
+        let fair = bytes.iter().filter(|byte| **byte < FAIR);
+        let missing = 1 + RANDOM_CHARACTERS - text.len();
+        let characters = fair.map(|byte| ALPHABET[usize::from(*byte) % ALPHABET.len()]);
+        text.extend(characters.take(missing).map(char::from));
     }
     text
 }
@@ -126,6 +137,24 @@ mod tests {
                 id
             );
         }
+    }
+
+    #[test]
+    fn every_character_of_an_id_is_equally_likely() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut counts = [0_u32; 36];
+        for _ in 0..360_000 / 25 {
+            let id = SandboxId::random(&mut rng);
+            for byte in id.as_str().bytes().skip(1) {
+                let place = ALPHABET.iter().position(|known| *known == byte);
+                counts[place.expect("of the alphabet")] += 1;
+            }
+        }
+        // 10,000 each; five standard deviations are 500.
+        assert!(
+            counts.iter().all(|count| (9_500..10_500).contains(count)),
+            "{counts:?}"
+        );
     }
 
     #[test]

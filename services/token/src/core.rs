@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
+use parking_lot::RwLock;
+use rand::rngs::ThreadRng;
 use sandgate_audit::Log;
 use sandgate_rpc::{PageToken, Shutdown};
 use sandgate_session::{Claims, Operations, RevocationTarget};
-use sandgate_types::{ApiKeyId, Clock, TenantId, Timestamp};
+use sandgate_types::{Clock, TenantId, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::authority::Reach;
@@ -105,7 +104,6 @@ pub(crate) struct Core {
     pub shutdown: Shutdown,
     rules: Rules,
     grants: RwLock<HashMap<TenantId, Operations>>,
-    rng: Mutex<StdRng>,
 }
 
 /// A core that comes when the database does.
@@ -154,7 +152,6 @@ impl Core {
             clock,
             shutdown,
             rules,
-            rng: Mutex::new(StdRng::from_os_rng()),
         };
         core.note_head().await?;
         Ok(core)
@@ -178,9 +175,7 @@ impl Core {
         self.minting(&tenant, |mint| mint.renew(daemon))
     }
 
-    fn minting<T>(&self, tenant: &TenantId, work: impl FnOnce(&mut Mint<'_, StdRng>) -> T) -> T {
-        // A generator of its own for each session: signing does not wait for another's.
-        let mut rng = StdRng::from_rng(&mut *self.rng.lock());
+    fn minting<T>(&self, tenant: &TenantId, work: impl FnOnce(&mut Mint<'_, ThreadRng>) -> T) -> T {
         let granted = self.grants.read().get(tenant).cloned();
         let revoked = self.feed.revoked();
         work(&mut Mint {
@@ -189,7 +184,7 @@ impl Core {
             granted,
             lifetime: self.rules.token_lifetime,
             now: self.clock.now(),
-            rng: &mut rng,
+            rng: &mut rand::rng(),
         })
     }
 
@@ -198,11 +193,6 @@ impl Core {
         self.grants
             .write()
             .insert(tenant.tenant.clone(), tenant.granted.clone());
-    }
-
-    /// A fresh id of an API key.
-    pub(crate) fn api_key_id(&self) -> ApiKeyId {
-        ApiKeyId::random(&mut *self.rng.lock())
     }
 
     /// Revokes, and ends once every gate that holds a lease knows. The work goes on when the caller goes away:

@@ -167,13 +167,17 @@ impl<R: CryptoRng> Mint<'_, R> {
     pub(crate) fn renew(&mut self, daemon: Claims) -> Result<Pair, SessionError> {
         let granted = self.granted.as_ref().ok_or(SessionError::TenantUnknown)?;
         let agent_operations = daemon.agent_operations.intersect(granted);
-        self.pair(Claims {
+        let agent = Claims {
+            token: TokenId::random(self.rng),
+            audience: Audience::Agent,
             agent_operations,
             ..daemon
-        })
+        };
+        self.pair(agent)
     }
 
-    /// Signs both tokens of a session, unless either is revoked: an instance whose agent is revoked is ending.
+    /// Signs both tokens of a session, whose agent's one `claims` are but for the time, unless either is revoked:
+    /// an instance whose agent is revoked is ending.
     fn pair(&mut self, claims: Claims) -> Result<Pair, SessionError> {
         let issued_at = Timestamp::from_seconds(self.now.as_seconds());
         let end = Timestamp::from_seconds(claims.session_end.as_seconds());
@@ -182,8 +186,6 @@ impl<R: CryptoRng> Mint<'_, R> {
             return Err(SessionError::Over);
         }
         let agent = Claims {
-            token: TokenId::random(self.rng),
-            audience: Audience::Agent,
             issued_at,
             expires_at,
             ..claims

@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sandgate_api::token::v1::JsonWebKey;
-use sandgate_session::jwt::{Content, assemble, signing_input};
+use sandgate_session::jwt::{Content, Headers, assemble, signing_input};
 use sandgate_session::{Algorithm, KeySet, KeySetRefusal, Verifier};
 use sandgate_types::Timestamp;
 
@@ -62,6 +62,7 @@ enum Pair {
 struct SigningKey {
     id: String,
     pair: Pair,
+    headers: Headers,
 }
 
 /// All keys of the service.
@@ -128,15 +129,15 @@ impl SigningKey {
             key_id: key_id.clone(),
             source,
         };
-        let (pair, own) = if algorithm == Algorithm::EdDsa.as_str() {
+        let (pair, own, algorithm) = if algorithm == Algorithm::EdDsa.as_str() {
             let pair = Ed25519KeyPair::from_pkcs8(&secret).map_err(rejected)?;
             let own = pair.public_key().as_ref().to_vec();
-            (Pair::Ed(pair), own)
+            (Pair::Ed(pair), own, Algorithm::EdDsa)
         } else if algorithm == Algorithm::Es256.as_str() {
             let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &secret)
                 .map_err(rejected)?;
             let own = pair.public_key().as_ref().to_vec();
-            (Pair::Es(pair), own)
+            (Pair::Es(pair), own, Algorithm::Es256)
         } else {
             return Err(KeyringError::Algorithm(key_id.clone()));
         };
@@ -146,6 +147,7 @@ impl SigningKey {
         Ok(Self {
             id: key_id.clone(),
             pair,
+            headers: Headers::new(algorithm, key_id),
         })
     }
 
@@ -186,7 +188,7 @@ impl SigningKey {
     }
 
     fn sign<C: Content>(&self, content: &C) -> Result<String, Unspecified> {
-        let input = signing_input(self.algorithm(), &self.id, content);
+        let input = signing_input(&self.headers, content);
         let signature = match &self.pair {
             Pair::Ed(pair) => pair.try_sign(input.as_bytes())?,
             Pair::Es(pair) => pair.sign(&SystemRandom::new(), input.as_bytes())?,

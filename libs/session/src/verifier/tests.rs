@@ -16,7 +16,7 @@ use sandgate_types::{
 };
 
 use super::*;
-use crate::jwt::{Algorithm, assemble, signing_input};
+use crate::jwt::{Algorithm, Headers, assemble, signing_input};
 use crate::{KeySetRefusal, Operations};
 
 mod hostile;
@@ -72,7 +72,7 @@ impl Issuer {
     }
 
     fn sign<C: Content>(&self, content: &C) -> String {
-        let input = signing_input(Algorithm::EdDsa, "ed", content);
+        let input = signing_input(&Headers::new(Algorithm::EdDsa, "ed"), content);
         let signature = self.ed.sign(input.as_bytes());
         assemble(input, signature.as_ref())
     }
@@ -155,7 +155,7 @@ fn what_the_issuer_emits_passes_with_either_algorithm() {
             claims: claims()
         }
     );
-    let input = signing_input(Algorithm::Es256, "es", &claims());
+    let input = signing_input(&Headers::new(Algorithm::Es256, "es"), &claims());
     let signature = issuer
         .es
         .sign(&SystemRandom::new(), input.as_bytes())

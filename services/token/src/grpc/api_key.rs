@@ -33,7 +33,7 @@ impl ApiKeyService for Handlers {
         let permitted = wanted.permitted(&caller).map_err(Fault::from)?;
         recorder.allowed_and_kept().await.map_err(not_recorded)?;
         crash_point_of_keys!("api-key-recorded");
-        let (id, now) = (core.api_key_id(), core.clock.now());
+        let (id, now) = (ApiKeyId::random(&mut rand::rng()), core.clock.now());
         let fresh = create(&core.store, &core.master, permitted, id, now)
             .await
             .map_err(Fault::from)?;

@@ -160,7 +160,7 @@ fn another_signature_and_another_content_under_the_signature_are_refused() {
     };
     let forged = format!(
         "{}.{signature}",
-        signing_input(Algorithm::EdDsa, "ed", &evil)
+        signing_input(&Headers::new(Algorithm::EdDsa, "ed"), &evil)
     );
     assert_eq!(refusal(&forged), TokenRefusal::SignatureInvalid);
 }

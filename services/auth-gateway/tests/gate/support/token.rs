@@ -78,7 +78,7 @@ impl Token {
 
     /// Signs under another key's id.
     pub(crate) fn sign_as<C: Content>(&self, kid: &str, content: &C) -> String {
-        let input = jwt::signing_input(Algorithm::EdDsa, kid, content);
+        let input = jwt::signing_input(&jwt::Headers::new(Algorithm::EdDsa, kid), content);
         let signature = self.0.pair.sign(input.as_bytes());
         jwt::assemble(input, signature.as_ref())
     }

@@ -46,7 +46,8 @@ impl Sandbox {
             issued_at,
             expires_at: issued_at.plus(Duration::from_secs(60)),
         };
-        jwt::assemble(jwt::signing_input(Algorithm::EdDsa, "k", &ticket), &[0; 64])
+        let headers = jwt::Headers::new(Algorithm::EdDsa, "k");
+        jwt::assemble(jwt::signing_input(&headers, &ticket), &[0; 64])
     }
 
     pub(in crate::tests) async fn attach(&self, request: pb::AttachRequest) -> Result<(), Status> {
