@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use http::{Extensions, Request, Response};
 use parking_lot::Mutex;
-use sandgate_rpc::{Fault, Peer, Refusals};
+use sandgate_rpc::{Fault, Peer, Refusals, code_name};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
@@ -163,7 +163,7 @@ where
                 return Ok(answered);
             };
             let reason = status.get_details_error_info().map(|info| info.reason);
-            let reason = reason.unwrap_or_else(|| format!("{:?}", status.code()));
+            let reason = reason.unwrap_or_else(|| code_name(status.code()).to_owned());
             match recorder.refused(&reason).await {
                 Ok(()) => Ok(answered),
                 Err(error) => Ok(Status::from(unrecorded(error)).into_http()),

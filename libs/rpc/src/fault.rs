@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::time::Duration;
 
-use sandgate_types::{Malformed, Violations};
+use sandgate_types::{Malformed, Violations, chain};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -89,14 +89,7 @@ impl Fault {
 
     /// Our bug, or our machine's. The chain of causes is logged here; the caller sees constant text.
     pub fn internal(error: impl Error + Send + Sync + 'static) -> Self {
-        let mut chain = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            chain.push_str(": ");
-            chain.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        tracing::error!(error = %chain, "a call failed for a reason of ours");
+        tracing::error!(error = %chain(&error), "a call failed for a reason of ours");
         Self::new(Code::Internal, INTERNAL, "internal".to_owned())
     }
 

@@ -6,6 +6,7 @@
 
 mod authorize;
 mod channel;
+mod code;
 pub mod config;
 mod deadline;
 mod descriptors;
@@ -26,6 +27,7 @@ mod trace;
 pub mod transport;
 
 pub use channel::{Channel, ChannelOptions};
+pub use code::code_name;
 pub use deadline::Deadline;
 pub use descriptors::{descriptor_limit, raise_descriptor_limit};
 pub use fault::{Fault, Reason};

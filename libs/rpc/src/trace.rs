@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use tracing::Span;
 use tracing::field::Empty;
 
-use crate::RequestName;
+use crate::{RequestName, code_name};
 
 const GRPC_STATUS: &str = "grpc-status";
 
@@ -26,25 +26,7 @@ impl Label for Ended {
     const KEY: &'static str = "status";
 
     fn as_str(self) -> &'static str {
-        match self.0 {
-            Code::Ok => "OK",
-            Code::Cancelled => "CANCELLED",
-            Code::Unknown => "UNKNOWN",
-            Code::InvalidArgument => "INVALID_ARGUMENT",
-            Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-            Code::NotFound => "NOT_FOUND",
-            Code::AlreadyExists => "ALREADY_EXISTS",
-            Code::PermissionDenied => "PERMISSION_DENIED",
-            Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-            Code::FailedPrecondition => "FAILED_PRECONDITION",
-            Code::Aborted => "ABORTED",
-            Code::OutOfRange => "OUT_OF_RANGE",
-            Code::Unimplemented => "UNIMPLEMENTED",
-            Code::Internal => "INTERNAL",
-            Code::Unavailable => "UNAVAILABLE",
-            Code::DataLoss => "DATA_LOSS",
-            Code::Unauthenticated => "UNAUTHENTICATED",
-        }
+        code_name(self.0)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A value of a type in here is valid: it was parsed once, at the door, and nobody checks it again.
 //! The crate does no I/O and knows no protocol, so that everything may depend on it.
 
+mod chain;
 mod clock;
 mod id;
 mod malformed;
@@ -10,6 +11,7 @@ mod name;
 mod size;
 mod timestamp;
 
+pub use chain::chain;
 pub use clock::{Clock, SystemClock};
 pub use id::{
     ApiKeyId, AuditEventId, InstanceId, LinkId, SandboxId, SessionId, TokenId, UploadId, VersionId,

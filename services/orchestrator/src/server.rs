@@ -12,7 +12,7 @@ use sandgate_rpc::{
     Listen, PageToken, Part, Readiness, Server, ServerOptions, Service, Shutdown, Target,
     service_name,
 };
-use sandgate_types::{AuditEventId, Clock, Timestamp};
+use sandgate_types::{AuditEventId, Clock, Timestamp, chain};
 
 use crate::config::Config;
 use crate::grpc::Services;
@@ -258,20 +258,4 @@ async fn watch_peer(part: Part, probe: Probe, shutdown: Shutdown) {
             () = shutdown.cancelled() => return,
         }
     }
-}
-
-/// An error with what caused it.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        // A transparent error says what its source says.
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -11,7 +11,7 @@ use sandgate_spawn::control::Control;
 use sandgate_spawn::inherited;
 use sandgate_spawn::sandbox::{Spec, become_first_process};
 use sandgate_telemetry::{LogFormat, Settings};
-use sandgate_types::SystemClock;
+use sandgate_types::{SystemClock, chain};
 
 use crate::{keeper, runner};
 
@@ -108,14 +108,4 @@ fn say(mut to: impl io::Write, text: &str, code: ExitCode) -> ExitCode {
     // Nobody is left to tell that nobody could be told.
     let _unheard = to.write_all(text.as_bytes());
     code
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -16,7 +16,7 @@ use sandgate_rpc::{
     Channel, ChannelOptions, Listen, MESSAGE_MAX_BYTES, PageToken, Part, Readiness, Server,
     ServerOptions, Service, Shutdown, Target, service_name,
 };
-use sandgate_types::{AuditEventId, Clock};
+use sandgate_types::{AuditEventId, Clock, chain};
 
 use crate::config::Config;
 use crate::error::not_recorded;
@@ -148,7 +148,7 @@ async fn found_store(config: &Config, part: &Part) -> Store {
                 part.ready();
                 return Store::new(database);
             }
-            Err(error) => part.missing(error.to_string()),
+            Err(error) => part.missing(chain(&error)),
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

@@ -14,7 +14,7 @@ use sandgate_rpc::{
     Channel, ChannelOptions, Listen, Part, Readiness, Server, ServerOptions, Shutdown, Target,
 };
 use sandgate_session::lease::Moment;
-use sandgate_types::{Clock, Malformed};
+use sandgate_types::{Clock, Malformed, chain};
 
 use crate::config::Config;
 use crate::core::{Core, LoadError, Pending, Rules};
@@ -252,19 +252,4 @@ fn may_pass(error: &ServeError) -> bool {
         ) => false,
         ServeError::Audit(_) | ServeError::MasterKey(_) | ServeError::Server(_) => false,
     }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // A transparent error says what its source says.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sandgate_types::{InstanceId, VersionId};
+use sandgate_types::{InstanceId, VersionId, chain};
 
 use super::drive::{Outcome, Pause};
 use super::{ApplyError, Life};
@@ -15,7 +15,6 @@ use crate::hub::Cell;
 use crate::lifecycle::Event;
 use crate::peers::Stored;
 use crate::sandbox::{Run, Sandbox};
-use crate::server::chain;
 
 /// What the last sync came to.
 #[derive(Default)]

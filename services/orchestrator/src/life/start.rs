@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sandgate_backend::{ClaimRequest, Claimed};
-use sandgate_types::SessionId;
+use sandgate_types::{SessionId, chain};
 
 use super::drive::{Outcome, Patience, Pause};
 use super::{ApplyError, Life};
@@ -17,7 +17,6 @@ use crate::hub::Cell;
 use crate::lifecycle::{Claim, Event};
 use crate::peers::{Head, PeerError, Session};
 use crate::sandbox::{Bound, Phase, Run, Sandbox};
-use crate::server::chain;
 use crate::template::Template;
 
 /// What a start was stopped by.

@@ -16,7 +16,7 @@ use sandgate_api::sandbox::v1::port_service_server::PortServiceServer;
 use sandgate_api::sandbox::v1::process_service_server::ProcessServiceServer;
 use sandgate_rpc::{Peer, Readiness, ServeError, Server, ServerOptions, Service, Shutdown};
 use sandgate_session::control::{self, FromKeeper, ToKeeper};
-use sandgate_types::{Clock, InstanceId};
+use sandgate_types::{Clock, InstanceId, chain};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, UnixStream};
@@ -240,15 +240,4 @@ impl Keeper {
 fn stream(socket: StdStream) -> io::Result<UnixStream> {
     socket.set_nonblocking(true)?;
     UnixStream::from_std(socket)
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &KeeperError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
