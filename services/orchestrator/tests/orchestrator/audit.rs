@@ -140,12 +140,7 @@ async fn a_tenant_reads_its_own_records_newest_first_in_pages() {
             page_token,
             ..Default::default()
         };
-        let page = orchestrator
-            .audit()
-            .list_records(orchestrator.request(request))
-            .await
-            .expect("a page");
-        let page = page.into_inner();
+        let page = orchestrator.list_records(request).await.expect("a page");
         actions.extend(page.records.into_iter().map(|record| record.action));
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -157,10 +152,6 @@ async fn a_tenant_reads_its_own_records_newest_first_in_pages() {
         refused_only: true,
         ..Default::default()
     };
-    let refusals = orchestrator
-        .audit()
-        .list_records(orchestrator.request(refusals))
-        .await
-        .expect("a page");
-    assert_eq!(refusals.into_inner().records.len(), 2);
+    let refusals = orchestrator.list_records(refusals).await.expect("a page");
+    assert_eq!(refusals.records.len(), 2);
 }

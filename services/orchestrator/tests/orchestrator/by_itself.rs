@@ -50,12 +50,7 @@ async fn a_sandbox_whose_time_is_up_is_deleted_with_its_last_sync() {
         ttl: Some(seconds(60)),
         ..of("demo")
     };
-    let sandbox = orchestrator
-        .create(request)
-        .await
-        .expect("created")
-        .sandbox
-        .expect("a sandbox");
+    let sandbox = orchestrator.created(request).await;
     orchestrator.clock.advance(Duration::from_secs(61));
     let ended = orchestrator
         .until(&sandbox.sandbox_id, pb::Phase::Deleted)
@@ -75,22 +70,10 @@ async fn a_session_at_its_maximum_is_suspended() {
         idle_timeout: Some(seconds(0)),
         ..of("demo")
     };
-    let sandbox = orchestrator
-        .create(request)
-        .await
-        .expect("created")
-        .sandbox
-        .expect("a sandbox");
+    let sandbox = orchestrator.created(request).await;
     orchestrator.clock.advance(Duration::from_secs(1));
-    let extend = pb::ExtendSandboxRequest {
-        sandbox_id: sandbox.sandbox_id.clone(),
-        ttl: Some(seconds(24 * 3600)),
-    };
-    orchestrator
-        .sandboxes()
-        .extend_sandbox(orchestrator.request(extend))
-        .await
-        .expect("extended");
+    let extended = orchestrator.extend(&sandbox.sandbox_id, Some(24 * 3600));
+    extended.await.expect("extended");
     orchestrator
         .clock
         .advance(Duration::from_secs(24 * 3600 - 1));

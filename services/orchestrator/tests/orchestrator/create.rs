@@ -205,12 +205,7 @@ async fn an_application_key_names_users_and_a_person_does_not() {
         .expect_err("a person");
     assert_eq!(reason(&refused), "USER_NOT_NAMEABLE");
     let application = orchestrator.as_asker(Asker::application("acme"));
-    let sandbox = application
-        .create(named)
-        .await
-        .expect("named")
-        .sandbox
-        .expect("a sandbox");
+    let sandbox = application.created(named).await;
     assert_eq!(sandbox.user, "zoe");
     let refused = application
         .create(of("other"))

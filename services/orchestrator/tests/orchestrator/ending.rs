@@ -7,7 +7,7 @@ use sandgate_api::timestamp_to;
 use sandgate_types::Clock as _;
 use tonic::Code;
 
-use crate::harness::{Harness, Run, fields, of, reason, seconds, version};
+use crate::harness::{Harness, Run, fields, of, reason, version};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_goes_through_every_step_in_order_and_answers_the_last_version() {
@@ -93,16 +93,7 @@ async fn while_a_conversation_is_deleted_a_create_is_asked_to_come_back() {
 async fn a_delete_stops_a_start_that_hangs() {
     let orchestrator = Harness::start().await;
     orchestrator.peers.hold("attach");
-    let request = pb::CreateSandboxRequest {
-        wait: pb::Wait::None.into(),
-        ..of("demo")
-    };
-    let sandbox = orchestrator
-        .create(request)
-        .await
-        .expect("recorded")
-        .sandbox
-        .expect("a sandbox");
+    let sandbox = orchestrator.begun("demo").await;
     orchestrator.peers.asked("attach").await;
     let deleted = orchestrator
         .delete(&sandbox.sandbox_id)
@@ -144,13 +135,7 @@ async fn a_resumed_sandbox_is_another_run_with_the_same_identity() {
         let hydrating = orchestrator
             .until(&first.sandbox_id, pb::Phase::Hydrating)
             .await;
-        let hydrated = pb::report_instance_request::Event::Hydrated(pb::Hydrated {
-            version: version(3),
-        });
-        orchestrator
-            .report(&Run::of(&hydrating), hydrated)
-            .await
-            .expect("heard");
+        orchestrator.hydrated(&hydrating, version(3)).await;
     };
     let (resumed, ()) = tokio::join!(resuming, reporting);
     let resumed = resumed.expect("resumed");
@@ -217,32 +202,11 @@ async fn a_report_of_an_earlier_run_is_refused() {
 async fn an_end_is_moved_within_the_templates_maximum() {
     let orchestrator = Harness::start().await;
     let sandbox = orchestrator.ready("demo").await;
-    let extend = |ttl| {
-        let request = pb::ExtendSandboxRequest {
-            sandbox_id: sandbox.sandbox_id.clone(),
-            ttl,
-        };
-        let mut client = orchestrator.sandboxes();
-        let request = orchestrator.request(request);
-        async move {
-            client
-                .extend_sandbox(request)
-                .await
-                .map(|answer| answer.into_inner().sandbox)
-        }
-    };
-    let extended = extend(Some(seconds(7200)))
-        .await
-        .expect("within")
-        .expect("a sandbox");
+    let extend = |ttl| orchestrator.extend(&sandbox.sandbox_id, ttl);
+    let extended = extend(Some(7200)).await.expect("within");
     let until = orchestrator.clock.now().plus(Duration::from_secs(7200));
     assert_eq!(extended.expires_at, Some(timestamp_to(until)));
-    for ttl in [
-        None,
-        Some(seconds(0)),
-        Some(seconds(-1)),
-        Some(seconds(7201)),
-    ] {
+    for ttl in [None, Some(0), Some(-1), Some(7201)] {
         let refused = extend(ttl).await.expect_err("out of bounds");
         assert_eq!(fields(&refused), ["ttl"]);
     }
@@ -255,19 +219,11 @@ async fn an_end_is_not_moved_without_the_template_that_bounds_it() {
         template: "other".into(),
         ..of("demo")
     };
-    let created = orchestrator.create(request).await.expect("created");
-    let sandbox = created.sandbox.expect("a sandbox");
+    let sandbox = orchestrator.created(request).await;
     let without = "{ version: 1, templates: [{ name: default }] }";
     let orchestrator = orchestrator.restart_with(without).await;
-    let request = pb::ExtendSandboxRequest {
-        sandbox_id: sandbox.sandbox_id,
-        ttl: Some(seconds(60)),
-    };
-    let refused = orchestrator
-        .sandboxes()
-        .extend_sandbox(orchestrator.request(request))
-        .await
-        .expect_err("nobody knows its maximum");
+    let extended = orchestrator.extend(&sandbox.sandbox_id, Some(60));
+    let refused = extended.await.expect_err("nobody knows its maximum");
     assert_eq!(
         (refused.code(), reason(&refused).as_str()),
         (Code::FailedPrecondition, "TEMPLATE_UNKNOWN")

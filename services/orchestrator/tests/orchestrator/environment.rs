@@ -27,8 +27,7 @@ async fn suspended(orchestrator: &Harness) -> String {
         environment: variables("first"),
         ..of("demo")
     };
-    let created = orchestrator.create(request).await.expect("created");
-    let sandbox = created.sandbox.expect("a sandbox").sandbox_id;
+    let sandbox = orchestrator.created(request).await.sandbox_id;
     orchestrator.suspend(&sandbox).await.expect("suspended");
     sandbox
 }
@@ -217,14 +216,8 @@ async fn a_create_that_names_what_the_live_sandbox_has_finds_it_extended_or_not(
         labels: [("team".to_owned(), "red".to_owned())].into(),
         ..of("demo")
     };
-    let created = orchestrator.create(request.clone()).await.expect("created");
-    let sandbox = created.sandbox.expect("a sandbox").sandbox_id;
-    let extend = pb::ExtendSandboxRequest {
-        sandbox_id: sandbox.clone(),
-        ttl: Some(crate::harness::seconds(7_000)),
-    };
-    let extend = orchestrator.request(extend);
-    let extended = orchestrator.sandboxes().extend_sandbox(extend).await;
+    let sandbox = orchestrator.created(request.clone()).await.sandbox_id;
+    let extended = orchestrator.extend(&sandbox, Some(7_000)).await;
     extended.expect("extended");
     let found = orchestrator.create(request).await.expect("found");
     assert!(!found.created);

@@ -1,6 +1,7 @@
 //! An orchestrator under test.
 
 mod asker;
+mod calls;
 mod refusal;
 
 use std::collections::HashMap;
@@ -10,21 +11,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use sandgate_api::audit::v1::audit_service_client::AuditServiceClient;
 use sandgate_api::orchestrator::v1 as pb;
-use sandgate_api::orchestrator::v1::endpoint_service_client::EndpointServiceClient;
-use sandgate_api::orchestrator::v1::instance_service_client::InstanceServiceClient;
-use sandgate_api::orchestrator::v1::sandbox_service_client::SandboxServiceClient;
-use sandgate_api::orchestrator::v1::template_service_client::TemplateServiceClient;
 use sandgate_backend::Backend;
 use sandgate_db::DatabaseUrl;
 use sandgate_orchestrator::{Config, Limits, Ports, Templates, migrate, serve};
 use sandgate_rpc::{Channel, ChannelOptions, Memory, Peer, Service, Shutdown, memory};
 use sandgate_testkit::TestClock;
 use sandgate_types::{Timestamp, VersionId};
-use tonic::{Request, Status};
 
-use self::asker::by;
 pub(crate) use self::asker::{Asker, Run};
 pub(crate) use self::refusal::{fields, meta, reason, violations};
 use crate::backend::FakeBackend;
@@ -190,132 +184,6 @@ impl Harness {
             url: self.url.clone(),
             _folder: Arc::clone(&self._folder),
         }
-    }
-
-    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
-        by(message, &self.asker.0)
-    }
-
-    pub(crate) fn sandboxes(&self) -> SandboxServiceClient<Channel> {
-        SandboxServiceClient::new(self.channel.clone())
-    }
-
-    pub(crate) fn templates(&self) -> TemplateServiceClient<Channel> {
-        TemplateServiceClient::new(self.channel.clone())
-    }
-
-    pub(crate) fn endpoints(&self) -> EndpointServiceClient<Channel> {
-        EndpointServiceClient::new(self.channel.clone())
-    }
-
-    pub(crate) fn audit_as(&self, service: Service) -> AuditServiceClient<Channel> {
-        let target = self.pipe.target(Peer::Service(service));
-        AuditServiceClient::new(Channel::new(target, ChannelOptions::default()))
-    }
-
-    pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
-        AuditServiceClient::new(self.channel.clone())
-    }
-
-    pub(crate) async fn create(
-        &self,
-        request: pb::CreateSandboxRequest,
-    ) -> Result<pb::CreateSandboxResponse, Status> {
-        let answer = self
-            .sandboxes()
-            .create_sandbox(self.request(request))
-            .await?;
-        Ok(answer.into_inner())
-    }
-
-    pub(crate) async fn ready(&self, conversation: &str) -> pb::Sandbox {
-        let created = self.create(of(conversation)).await.expect("created");
-        let sandbox = created.sandbox.expect("a sandbox");
-        assert_eq!(sandbox.phase(), pb::Phase::Ready);
-        sandbox
-    }
-
-    pub(crate) async fn get(&self, sandbox_id: &str) -> Result<pb::Sandbox, Status> {
-        let request = pb::GetSandboxRequest {
-            sandbox_id: sandbox_id.to_owned(),
-        };
-        let answer = self.sandboxes().get_sandbox(self.request(request)).await?;
-        Ok(answer.into_inner().sandbox.expect("a sandbox"))
-    }
-
-    pub(crate) async fn list(
-        &self,
-        request: pb::ListSandboxesRequest,
-    ) -> Result<pb::ListSandboxesResponse, Status> {
-        Ok(self
-            .sandboxes()
-            .list_sandboxes(self.request(request))
-            .await?
-            .into_inner())
-    }
-
-    pub(crate) async fn delete(&self, sandbox_id: &str) -> Result<pb::Sandbox, Status> {
-        let request = pb::DeleteSandboxRequest {
-            sandbox_id: sandbox_id.to_owned(),
-        };
-        let answer = self
-            .sandboxes()
-            .delete_sandbox(self.request(request))
-            .await?;
-        Ok(answer.into_inner().sandbox.expect("a sandbox"))
-    }
-
-    pub(crate) async fn suspend(&self, sandbox_id: &str) -> Result<pb::Sandbox, Status> {
-        let request = pb::SuspendSandboxRequest {
-            sandbox_id: sandbox_id.to_owned(),
-        };
-        let answer = self
-            .sandboxes()
-            .suspend_sandbox(self.request(request))
-            .await?;
-        Ok(answer.into_inner().sandbox.expect("a sandbox"))
-    }
-
-    pub(crate) async fn resume(&self, sandbox_id: &str) -> Result<pb::Sandbox, Status> {
-        let request = pb::ResumeSandboxRequest {
-            sandbox_id: sandbox_id.to_owned(),
-            ..Default::default()
-        };
-        let answer = self
-            .sandboxes()
-            .resume_sandbox(self.request(request))
-            .await?;
-        Ok(answer.into_inner().sandbox.expect("a sandbox"))
-    }
-
-    /// Waits until a sandbox is in a phase; the caller's wait is bounded by the test's own.
-    pub(crate) async fn until(&self, sandbox_id: &str, phase: pb::Phase) -> pb::Sandbox {
-        let there = async {
-            loop {
-                let sandbox = self.get(sandbox_id).await.expect("readable");
-                if sandbox.phase() == phase {
-                    return sandbox;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(END, there)
-            .await
-            .unwrap_or_else(|_| panic!("never {phase:?}"))
-    }
-
-    /// What a keeper reports through the gate.
-    pub(crate) async fn report(
-        &self,
-        run: &Run,
-        event: pb::report_instance_request::Event,
-    ) -> Result<(), Status> {
-        let request = pb::ReportInstanceRequest { event: Some(event) };
-        let caller = run.caller(&self.asker.0);
-        InstanceServiceClient::new(self.channel.clone())
-            .report_instance(by(request, &caller))
-            .await?;
-        Ok(())
     }
 }
 

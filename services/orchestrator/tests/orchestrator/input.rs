@@ -117,17 +117,8 @@ async fn ids_of_sandboxes_are_named_by_every_call_that_takes_one() {
     let before = orchestrator.ready("demo").await;
     let long = format!("s{}", "x".repeat(1_000));
     for text in ["", long.as_str(), "s\u{7}", "../../etc/passwd", "demo"] {
-        let mut client = orchestrator.sandboxes();
-        let sandbox_id = text.to_owned();
-        let watch = pb::WatchSandboxRequest {
-            sandbox_id: sandbox_id.clone(),
-        };
-        let extend = pb::ExtendSandboxRequest {
-            sandbox_id: sandbox_id.clone(),
-            ttl: Some(seconds(60)),
-        };
         let records = audit::ListRecordsRequest {
-            sandbox_id,
+            sandbox_id: text.to_owned(),
             ..Default::default()
         };
         let mut refusals = vec![
@@ -135,21 +126,14 @@ async fn ids_of_sandboxes_are_named_by_every_call_that_takes_one() {
             orchestrator.suspend(text).await.expect_err("suspend"),
             orchestrator.resume(text).await.expect_err("resume"),
             orchestrator.delete(text).await.expect_err("delete"),
-            client
-                .extend_sandbox(orchestrator.request(extend))
+            orchestrator
+                .extend(text, Some(60))
                 .await
                 .expect_err("extend"),
-            client
-                .watch_sandbox(orchestrator.request(watch))
-                .await
-                .map(|_| ())
-                .expect_err("watch"),
+            orchestrator.watch(text).await.expect_err("watch"),
         ];
         if !text.is_empty() {
-            let listed = orchestrator
-                .audit()
-                .list_records(orchestrator.request(records))
-                .await;
+            let listed = orchestrator.list_records(records).await;
             refusals.push(listed.expect_err("records"));
         }
         for refused in &refusals {
@@ -170,12 +154,7 @@ async fn an_extension_out_of_bounds_moves_nothing() {
         (Some(-1), TTL),
         (Some(7_201), "must be between 1s and 7200s"),
     ] {
-        let extend = pb::ExtendSandboxRequest {
-            sandbox_id: before.sandbox_id.clone(),
-            ttl: ttl.map(seconds),
-        };
-        let extend = orchestrator.request(extend);
-        let refused = orchestrator.sandboxes().extend_sandbox(extend).await;
+        let refused = orchestrator.extend(&before.sandbox_id, ttl).await;
         assert_refused(&refused.expect_err("out of bounds"), "ttl", rule);
     }
     let after = orchestrator.get(&before.sandbox_id).await.expect("there");
@@ -215,8 +194,7 @@ async fn pages_are_refused_by_size_and_token_in_every_list() {
             page_token,
             ..Default::default()
         };
-        let records = orchestrator.request(records);
-        let refused = orchestrator.audit().list_records(records).await;
+        let refused = orchestrator.list_records(records).await;
         assert_refused(&refused.expect_err("records"), field, rule);
     }
 }
@@ -240,9 +218,8 @@ async fn a_page_token_is_good_for_the_caller_who_got_it_alone() {
         page_size: 1,
         ..Default::default()
     };
-    let request = orchestrator.request(records.clone());
-    let of_records = orchestrator.audit().list_records(request).await;
-    let of_records = of_records.expect("a page").into_inner();
+    let of_records = orchestrator.list_records(records.clone()).await;
+    let of_records = of_records.expect("a page");
     for other in &others {
         let taken = pb::ListSandboxesRequest {
             page_token: page.next_page_token.clone(),
@@ -254,7 +231,7 @@ async fn a_page_token_is_good_for_the_caller_who_got_it_alone() {
             page_token: of_records.next_page_token.clone(),
             ..records.clone()
         };
-        let refused = other.audit().list_records(other.request(taken)).await;
+        let refused = other.list_records(taken).await;
         assert_refused(&refused.expect_err("another's"), "page_token", rule);
     }
 }

@@ -7,7 +7,7 @@ use sandgate_api::audit::v1 as audit;
 use sandgate_api::orchestrator::v1 as pb;
 use tonic::Code;
 
-use crate::harness::{Asker, Harness, Run, of, reason, seconds};
+use crate::harness::{Asker, Harness, Run, of, reason};
 
 /// The records of the asker's tenant about a sandbox, oldest first; about all when it is empty.
 async fn records(orchestrator: &Harness, sandbox_id: &str) -> Vec<audit::Record> {
@@ -16,12 +16,8 @@ async fn records(orchestrator: &Harness, sandbox_id: &str) -> Vec<audit::Record>
         sandbox_id: sandbox_id.to_owned(),
         ..Default::default()
     };
-    let page = orchestrator
-        .audit()
-        .list_records(orchestrator.request(request))
-        .await
-        .expect("a page");
-    let mut records = page.into_inner().records;
+    let page = orchestrator.list_records(request).await.expect("a page");
+    let mut records = page.records;
     records.reverse();
     records
 }
@@ -59,16 +55,8 @@ async fn each_change_and_its_end_are_on_record_in_one_chain() {
     let sandbox = orchestrator.ready("demo").await.sandbox_id;
     orchestrator.suspend(&sandbox).await.expect("suspended");
     orchestrator.resume(&sandbox).await.expect("resumed");
-    let extend = pb::ExtendSandboxRequest {
-        sandbox_id: sandbox.clone(),
-        ttl: Some(seconds(7_000)),
-    };
-    let extend = orchestrator.request(extend);
-    orchestrator
-        .sandboxes()
-        .extend_sandbox(extend)
-        .await
-        .expect("extended");
+    let extended = orchestrator.extend(&sandbox, Some(7_000)).await;
+    extended.expect("extended");
     orchestrator.delete(&sandbox).await.expect("deleted");
     let records = records(&orchestrator, &sandbox).await;
     let expected = [
@@ -100,12 +88,7 @@ async fn each_change_and_its_end_are_on_record_in_one_chain() {
 async fn a_change_is_on_record_before_anything_of_it_is_done() {
     let orchestrator = Harness::start().await;
     orchestrator.peers.hold("mint");
-    let request = pb::CreateSandboxRequest {
-        wait: pb::Wait::None.into(),
-        ..of("demo")
-    };
-    let created = orchestrator.create(request).await.expect("recorded");
-    let sandbox = created.sandbox.expect("a sandbox").sandbox_id;
+    let sandbox = orchestrator.begun("demo").await.sandbox_id;
     orchestrator.peers.asked("mint").await;
     let begun = records(&orchestrator, &sandbox).await;
     assert_eq!(told(&begun), [("sandbox.create", "")]);
@@ -147,8 +130,7 @@ async fn what_ends_by_itself_is_on_record_with_its_reason() {
         template: "short".into(),
         ..of("brief")
     };
-    let brief = orchestrator.create(request).await.expect("created");
-    let brief = brief.sandbox.expect("a sandbox").sandbox_id;
+    let brief = orchestrator.created(request).await.sandbox_id;
     orchestrator.clock.advance(Duration::from_secs(61));
     let records = until_recorded(&orchestrator, &brief, "sandbox.suspended").await;
     assert_eq!(told(&records)[2], ("sandbox.suspend", "SESSION_MAX"));
@@ -177,12 +159,7 @@ async fn a_start_that_is_made_again_is_on_record() {
     let orchestrator = Harness::start().await;
     orchestrator.backend.survives.store(true, Ordering::SeqCst);
     orchestrator.peers.hold("attach");
-    let request = pb::CreateSandboxRequest {
-        wait: pb::Wait::None.into(),
-        ..of("demo")
-    };
-    let created = orchestrator.create(request).await.expect("recorded");
-    let sandbox = created.sandbox.expect("a sandbox").sandbox_id;
+    let sandbox = orchestrator.begun("demo").await.sandbox_id;
     orchestrator.peers.asked("attach").await;
     let orchestrator = orchestrator.restart().await;
     orchestrator.peers.let_go("attach");
@@ -204,11 +181,7 @@ async fn a_caller_whom_the_method_table_refuses_is_on_record() {
     let orchestrator = Harness::start().await;
     let plain = orchestrator.as_asker(Asker::new("acme", "ann").without_operator());
     let request = audit::ListRecordsRequest::default();
-    let refused = plain
-        .audit()
-        .list_records(plain.request(request))
-        .await
-        .expect_err("no operator");
+    let refused = plain.list_records(request).await.expect_err("no operator");
     assert_eq!(refused.code(), Code::PermissionDenied);
     let records = records(&orchestrator, "").await;
     let [record] = records.as_slice() else {

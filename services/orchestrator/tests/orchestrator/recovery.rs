@@ -6,6 +6,16 @@ use sandgate_api::orchestrator::v1 as pb;
 
 use crate::harness::{Harness, Run, of, version};
 
+/// A create that does not wait, of a sandbox whose environment is kept nowhere.
+fn with_environment() -> pb::CreateSandboxRequest {
+    pb::CreateSandboxRequest {
+        request_id: "r-1".into(),
+        environment: [("KEY".to_owned(), "value".to_owned())].into(),
+        wait: pb::Wait::None.into(),
+        ..of("demo")
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orderly_end_suspends_what_runs_with_its_last_sync() {
     let orchestrator = Harness::start().await;
@@ -113,12 +123,7 @@ async fn an_environment_that_a_crash_lost_is_brought_again_by_the_retry() {
     let orchestrator = Harness::start().await;
     orchestrator.backend.survives.store(true, Ordering::SeqCst);
     orchestrator.peers.hold("mint");
-    let request = pb::CreateSandboxRequest {
-        request_id: "r-1".into(),
-        environment: [("KEY".to_owned(), "value".to_owned())].into(),
-        wait: pb::Wait::None.into(),
-        ..of("demo")
-    };
+    let request = with_environment();
     orchestrator
         .create(request.clone())
         .await
@@ -142,12 +147,7 @@ async fn a_comparison_that_began_before_a_start_was_woken_leaves_it_alone() {
     orchestrator.backend.survives.store(true, Ordering::SeqCst);
     let beside = orchestrator.ready("beside").await;
     orchestrator.peers.hold("mint");
-    let request = pb::CreateSandboxRequest {
-        request_id: "r-1".into(),
-        environment: [("KEY".to_owned(), "value".to_owned())].into(),
-        wait: pb::Wait::None.into(),
-        ..of("demo")
-    };
+    let request = with_environment();
     orchestrator
         .create(request.clone())
         .await
@@ -215,12 +215,7 @@ async fn what_another_orchestrator_is_at_is_left_to_it() {
     let orchestrator = Harness::start().await;
     orchestrator.backend.survives.store(true, Ordering::SeqCst);
     orchestrator.peers.hold("attach");
-    let request = pb::CreateSandboxRequest {
-        wait: pb::Wait::None.into(),
-        ..of("demo")
-    };
-    let created = orchestrator.create(request).await.expect("recorded");
-    let sandbox = created.sandbox.expect("a sandbox").sandbox_id;
+    let sandbox = orchestrator.begun("demo").await.sandbox_id;
     orchestrator.peers.asked("attach").await;
     let claimed = orchestrator.backend.claimed();
 

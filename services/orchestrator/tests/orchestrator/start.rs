@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use sandgate_api::orchestrator::v1 as pb;
 use tonic::Code;
 
-use crate::harness::{Harness, Run, of, reason, version};
+use crate::harness::{Harness, of, reason, version};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_without_files_is_ready_right_after_attach() {
@@ -34,20 +34,9 @@ async fn a_conversation_with_files_is_ready_when_its_keeper_says_so() {
         wait: pb::Wait::Running.into(),
         ..of("demo")
     };
-    let running = orchestrator
-        .create(request)
-        .await
-        .expect("created")
-        .sandbox
-        .expect("a sandbox");
+    let running = orchestrator.created(request).await;
     assert_eq!(running.phase(), pb::Phase::Hydrating);
-    let hydrated = pb::report_instance_request::Event::Hydrated(pb::Hydrated {
-        version: version(1),
-    });
-    orchestrator
-        .report(&Run::of(&running), hydrated)
-        .await
-        .expect("heard");
+    orchestrator.hydrated(&running, version(1)).await;
     let ready = orchestrator.ready("demo").await;
     assert_eq!(ready.workspace_version, version(1));
     assert!(ready.revision > running.revision);
@@ -132,24 +121,11 @@ async fn each_phase_is_seen_by_whoever_watches_until_ready() {
     for step in ["mint", "attach"] {
         orchestrator.peers.hold(step);
     }
-    let request = pb::CreateSandboxRequest {
-        wait: pb::Wait::None.into(),
-        ..of("demo")
-    };
-    let sandbox = orchestrator
-        .create(request)
+    let sandbox = orchestrator.begun("demo").await;
+    let mut states = orchestrator
+        .watch(&sandbox.sandbox_id)
         .await
-        .expect("recorded")
-        .sandbox
-        .expect("a sandbox");
-    let watch = pb::WatchSandboxRequest {
-        sandbox_id: sandbox.sandbox_id.clone(),
-    };
-    let watch = orchestrator
-        .sandboxes()
-        .watch_sandbox(orchestrator.request(watch))
-        .await;
-    let mut states = watch.expect("a stream").into_inner();
+        .expect("a stream");
     for step in ["mint", "attach"] {
         orchestrator.peers.let_go(step);
     }
@@ -161,13 +137,7 @@ async fn each_phase_is_seen_by_whoever_watches_until_ready() {
         revision = state.revision;
         phases.push(state.phase());
         if state.phase() == pb::Phase::Hydrating {
-            let hydrated = pb::report_instance_request::Event::Hydrated(pb::Hydrated {
-                version: version(1),
-            });
-            orchestrator
-                .report(&Run::of(&state), hydrated)
-                .await
-                .expect("heard");
+            orchestrator.hydrated(&state, version(1)).await;
         }
     }
     let tail = [pb::Phase::Attaching, pb::Phase::Hydrating, pb::Phase::Ready];
@@ -178,24 +148,11 @@ async fn each_phase_is_seen_by_whoever_watches_until_ready() {
 async fn a_watch_ends_with_the_reason_for_which_ready_cannot_come() {
     let orchestrator = Harness::start().await;
     orchestrator.peers.fail("mint", usize::MAX);
-    let request = pb::CreateSandboxRequest {
-        wait: pb::Wait::None.into(),
-        ..of("demo")
-    };
-    let sandbox = orchestrator
-        .create(request)
+    let sandbox = orchestrator.begun("demo").await;
+    let mut states = orchestrator
+        .watch(&sandbox.sandbox_id)
         .await
-        .expect("recorded")
-        .sandbox
-        .expect("a sandbox");
-    let watch = pb::WatchSandboxRequest {
-        sandbox_id: sandbox.sandbox_id,
-    };
-    let watch = orchestrator
-        .sandboxes()
-        .watch_sandbox(orchestrator.request(watch))
-        .await;
-    let mut states = watch.expect("a stream").into_inner();
+        .expect("a stream");
     let mut last = None;
     while let Some(state) = states.message().await.expect("a state") {
         last = state.sandbox;
