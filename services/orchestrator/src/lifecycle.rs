@@ -29,7 +29,7 @@ pub(crate) enum Event {
     },
     /// The keeper did not take its identity.
     AttachFailed(String),
-    /// The keeper reported the workspace complete.
+    /// The workspace is complete: the keeper reported it, or there is nothing to bring in.
     Hydrated(Option<VersionId>),
     /// The keeper reported that it is not, or did not report in time.
     HydrateFailed(String),
@@ -87,6 +87,8 @@ pub(crate) struct Claim {
 pub(crate) enum Effect {
     /// Write the state. Without it, the change is progress that memory alone keeps.
     Write,
+    /// Tell whoever waits, and nothing else. Every change is told.
+    Show,
     /// Carry the intent out.
     Drive,
     /// Whoever carries out an earlier intent stops at the next safe place.

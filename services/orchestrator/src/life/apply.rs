@@ -160,7 +160,7 @@ impl Life {
                     self.environments.forget(&sandbox.facts.id);
                 }
                 // Written before, told by showing, driven after.
-                Effect::Write | Effect::Interrupt | Effect::Drive => {}
+                Effect::Write | Effect::Show | Effect::Interrupt | Effect::Drive => {}
             }
         }
         cell.show(sandbox);

@@ -51,12 +51,17 @@ impl Life {
             return Ok(Outcome::Done);
         };
         let generation = sandbox.state.generation;
+        let in_this_run = |current: &Sandbox| current.state.generation == generation;
+        let is_complete = sandbox.state.run.as_ref().is_some_and(|run| run.complete);
+        if sandbox.state.phase == Phase::Hydrating && is_complete {
+            // It runs, and only that could not be written.
+            self.apply_if(id, Event::Hydrated(None), in_this_run)
+                .await?;
+            return Ok(Outcome::Done);
+        }
         if sandbox.state.phase != Phase::Claiming || !cell.claims_first(generation) {
             // A start of this process that was stopped, by the database for one; its instance is not used again.
-            self.apply_if(id, Event::StartAgain, |current| {
-                current.state.generation == generation
-            })
-            .await?;
+            self.apply_if(id, Event::StartAgain, in_this_run).await?;
             return Ok(Outcome::Done);
         }
         let claimed = match self.claim(sandbox).await {
@@ -68,9 +73,7 @@ impl Life {
         };
         crash_point!("create-claimed");
         let claimed = self
-            .apply_if(id, Event::Claimed(claimed), |current| {
-                current.state.generation == generation
-            })
+            .apply_if(id, Event::Claimed(claimed), in_this_run)
             .await?;
         crash_point!("create-published");
         match self.give_identity(cell, &claimed, template, patience).await {
@@ -79,8 +82,12 @@ impl Life {
                 self.apply(id, Event::Attached { hydrates }).await?;
                 if hydrates {
                     self.await_files(cell, id).await?;
-                    crash_point!("create-hydrated");
+                } else {
+                    // Whoever waits for it to run has their answer by now.
+                    self.apply_if(id, Event::Hydrated(None), in_this_run)
+                        .await?;
                 }
+                crash_point!("create-hydrated");
                 crash_point!("create-ready");
             }
             Err(Stopped::Interrupted) => {}
@@ -88,10 +95,7 @@ impl Life {
             Err(Stopped::Failed(error)) if error.is_passing() && !patience.is_over() => {
                 tracing::info!(sandbox = %id, %error, "a start is made again, since a peer is away");
                 // The row first: an instance that ends while it is the row's was lost.
-                self.apply_if(id, Event::StartAgain, |current| {
-                    current.state.generation == generation
-                })
-                .await?;
+                self.apply_if(id, Event::StartAgain, in_this_run).await?;
                 if let Some(run) = &claimed.state.run {
                     self.destroy(&run.instance, id).await;
                 }

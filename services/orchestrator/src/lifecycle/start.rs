@@ -41,11 +41,13 @@ pub(super) fn claim_failed(state: &State, message: &str, now: Timestamp) -> Step
 
 pub(super) fn attached(state: &State, hydrates: bool) -> Step {
     match state.phase {
-        Phase::Attaching if hydrates => Ok((
-            with(state, Phase::Hydrating, Reason::None),
-            vec![Effect::ForgetEnvironment],
-        )),
-        Phase::Attaching => Ok(ready(state, None)),
+        Phase::Attaching => {
+            let mut next = with(state, Phase::Hydrating, Reason::None);
+            if let Some(run) = &mut next.run {
+                run.complete = !hydrates;
+            }
+            Ok((next, vec![Effect::Show]))
+        }
         // The keeper's report overtook Attach's answer.
         Phase::Ready => unchanged(state),
         Phase::Claiming

@@ -50,7 +50,11 @@ fn after(events: impl IntoIterator<Item = Event>) -> State {
 }
 
 fn ready_state() -> State {
-    after([claim(1), Event::Attached { hydrates: false }])
+    after([
+        claim(1),
+        Event::Attached { hydrates: false },
+        Event::Hydrated(None),
+    ])
 }
 
 fn environment() -> Environment {
@@ -88,6 +92,21 @@ fn what_had_an_environment_is_not_resumed_without_one() {
 fn what_runs_takes_no_environment() {
     let refused = step(&ready_state(), Event::Resume(environment()), NOW);
     assert_eq!(refused, Err(Refusal::Runs));
+}
+
+#[test]
+fn what_is_attached_runs_before_that_is_written() {
+    let attaching = after([claim(1)]);
+    for hydrates in [false, true] {
+        let (running, effects) =
+            step(&attaching, Event::Attached { hydrates }, NOW).expect("it is attached");
+        assert_eq!(
+            (running.phase, effects),
+            (Phase::Hydrating, vec![Effect::Show])
+        );
+        let complete = running.run.is_some_and(|run| run.complete);
+        assert_eq!(complete, !hydrates, "without a version all files are there");
+    }
 }
 
 #[test]
