@@ -137,12 +137,16 @@ async fn send_all(stream: &UnixStream, mut links: mpsc::Receiver<InstanceLink>) 
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt as _;
-    use std::os::unix::net::UnixStream as StdStream;
+    use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+    use std::task::Poll;
 
     use rand::SeedableRng as _;
     use rand::rngs::StdRng;
     use sandgate_session::link::receive_link;
+    use sandgate_testkit::Events;
     use sandgate_types::InstanceId;
 
     use super::*;
@@ -176,6 +180,18 @@ mod tests {
         })
     }
 
+    /// A socket on which every accept fails, since nobody listens there.
+    fn deaf() -> LinkSocket {
+        let (end, gone) = StdStream::pair().expect("a pair");
+        drop(gone);
+        end.set_nonblocking(true).expect("a flag");
+        let listener = StdListener::from(OwnedFd::from(end));
+        LinkSocket {
+            listener: UnixListener::from_std(listener).expect("a socket"),
+            _lock: tempfile::tempfile().expect("a file"),
+        }
+    }
+
     #[tokio::test]
     async fn whoever_connects_last_gets_all_links_and_the_one_before_is_closed() {
         let folder = private();
@@ -192,6 +208,26 @@ mod tests {
         assert!(receive_link(&first).await.expect("closed").is_none());
         shutdown.begin();
         assert!(shutdown.join(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_that_takes_nobody_is_asked_again_after_a_pause() {
+        let events = Events::capture();
+        let refusal = "a gate could not connect for its links";
+        events.announce(refusal);
+        let refusals = || events.text().matches(refusal).count();
+        let serving = deaf().serve(one(), Shutdown::new());
+        // Time does not go on while the loop spins, so that is seen by what it says.
+        let spinning = poll_fn(|_| match refusals() {
+            0..=4 => Poll::Pending,
+            _ => Poll::Ready(()),
+        });
+        tokio::select! {
+            () = serving => panic!("nothing ends it"),
+            () = spinning => panic!("it does not pause"),
+            () = tokio::time::sleep(ACCEPT_PAUSE * 7 / 2) => {}
+        }
+        assert_eq!(refusals(), 4);
     }
 
     #[tokio::test]

@@ -223,3 +223,6 @@ impl Life {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,11 +17,11 @@ use sandgate_types::{
 use super::*;
 use crate::sandbox::{Bound, Ending, Facts, Intent, Phase, Reason, Run, State};
 
-fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(seconds)
 }
 
-fn lease(owner: &str, now: i64) -> Lease {
+pub(crate) fn lease(owner: &str, now: i64) -> Lease {
     Lease {
         owner: owner.to_owned(),
         now: at(now),
@@ -29,7 +29,7 @@ fn lease(owner: &str, now: i64) -> Lease {
     }
 }
 
-fn row(seed: u64, user: &str, conversation: &str) -> Sandbox {
+pub(crate) fn row(seed: u64, user: &str, conversation: &str) -> Sandbox {
     let label = (
         LabelKey::parse("labels", "team").expect("valid"),
         "red \"é\"".to_owned(),
@@ -66,7 +66,7 @@ fn row(seed: u64, user: &str, conversation: &str) -> Sandbox {
 }
 
 /// The row as its start leaves it, one version on.
-fn ready(row: &Sandbox) -> Sandbox {
+pub(crate) fn ready(row: &Sandbox) -> Sandbox {
     let mut rng = StdRng::seed_from_u64(77);
     let mut next = row.clone();
     next.version += 1;
@@ -131,7 +131,7 @@ fn opened(database: &Database, start: &str) -> Store {
     Store::new(database.clone(), writer, TestClock::new().shared())
 }
 
-async fn created(store: &Store, row: &Sandbox) -> Sandbox {
+pub(crate) async fn created(store: &Store, row: &Sandbox) -> Sandbox {
     match store
         .create(row, &lease("me", 1), None, entry("x"))
         .await
@@ -145,7 +145,7 @@ async fn created(store: &Store, row: &Sandbox) -> Sandbox {
 }
 
 /// Runs a rule on each database that the test run has.
-async fn on_each<F: Future<Output = ()>>(rule: impl Fn(Store) -> F) {
+pub(crate) async fn on_each<F: Future<Output = ()>>(rule: impl Fn(Store) -> F) {
     for Fresh { database, kind, .. } in &each_database(&MIGRATIONS).await {
         println!("on {kind}");
         rule(opened(database, "1")).await;
