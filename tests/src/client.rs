@@ -4,6 +4,7 @@
 //! one whose answer was lost.
 
 mod exec;
+mod keys;
 
 use std::time::Duration;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::config;
 use crate::processes::Service;
 
-/// What stands before the name of a place.
-const MARK: &str = "crash_point!(\"";
+/// How the name of every macro begins that names a place.
+const MARK: &str = "crash_point";
 
 /// Every place of a service, in the order of its files and lines.
 ///
@@ -52,10 +52,35 @@ fn read(folder: &Path, points: &mut Vec<String>) {
             read(&path, points);
         } else if path.extension().is_some_and(|ending| ending == "rs") {
             let text = std::fs::read_to_string(&path).expect("a source");
-            let names = text
+            let named = text
                 .match_indices(MARK)
-                .filter_map(|(at, _)| text.get(at + MARK.len()..)?.split('"').next());
-            points.extend(names.map(str::to_owned));
+                .filter_map(|(at, _)| named(text.get(at + MARK.len()..)?));
+            points.extend(named.map(str::to_owned));
+        }
+    }
+}
+
+/// The name in what is behind [`MARK`], where that is a macro's call: the rest of the macro's name, and a literal.
+fn named(behind: &str) -> Option<&str> {
+    let rest = behind.trim_start_matches(|letter: char| letter.is_alphanumeric() || letter == '_');
+    let (name, _) = rest
+        .strip_prefix("!(")?
+        .trim_start()
+        .strip_prefix('"')?
+        .split_once('"')?;
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn a_place_is_found_whatever_its_macro_is_called_and_however_it_is_written() {
+        assert_eq!(named("!(\"a-b\");"), Some("a-b"));
+        assert_eq!(named("_of_keys!(\n    \"a-b\",\n);"), Some("a-b"));
+        for other in [";", " {", "() == Some(name)", "!(name)", "s(service)"] {
+            assert_eq!(named(other), None, "{other}");
         }
     }
 }

@@ -20,7 +20,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::api_key::{Fresh, Wanted, adopt, make};
 use crate::certificates::{self, CertificateError, SERVICE_ROOT};
-use crate::crash::crash_point_of_keys;
+use crate::crash::crash_point;
 use crate::master_key::{MasterKey, SealError, gen_secret, write_new};
 use crate::records::{self, Act};
 use crate::signing::{Keyring, KeyringError, generate};
@@ -164,9 +164,9 @@ async fn begin(
         ] {
             records::done(&log, act, Some(&beginning.tenant.tenant)).await?;
         }
-        crash_point_of_keys!("signing-key-recorded");
+        crash_point!("signing-key-recorded");
         let begun = store.begin(&beginning).await?;
-        crash_point_of_keys!("signing-key-committed");
+        crash_point!("signing-key-committed");
         if begun {
             done = Initialized::Begun;
         }

@@ -29,7 +29,7 @@ mod witness;
 
 pub use config::{Args, Config, Socket};
 #[cfg(feature = "crash-points")]
-pub use crash::{CRASH_POINTS, CRASH_POINTS_OF_KEYS};
+pub use crash::CRASH_POINTS;
 pub use feed::Moments;
 pub use init::{InitConfig, InitError, Initialized, init};
 pub use master_key::gen_secret;

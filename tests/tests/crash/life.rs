@@ -78,6 +78,11 @@ impl<'home> Mesh<'home> {
         Client::new(&self.plan.clients, key.trim(), conversation)
     }
 
+    /// Where clients connect.
+    pub(crate) fn clients(&self) -> &str {
+        &self.plan.clients
+    }
+
     /// Whose deaths there were since each was killed last.
     pub(crate) fn deaths(&self) -> Vec<(Service, usize)> {
         let deaths = self

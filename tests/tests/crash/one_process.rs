@@ -29,7 +29,8 @@ const END: [&str; 9] = [
 /// Storage's places on the way to a version.
 const SYNC: [&str; 3] = ["sync-chunks-stored", "sync-pages-stored", "sync-head-moved"];
 
-fn crashing(home: &Home, point: &str, arguments: &[&str]) -> Output {
+/// `sandgate` of the binaries that die, told to at this place.
+pub(crate) fn crashing(home: &Home, point: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(config::crashing_binaries().join("sandgate"));
     command
         .args(arguments)

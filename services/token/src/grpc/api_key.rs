@@ -13,7 +13,7 @@ use super::{Handlers, Reply};
 use crate::api_key::{Wanted, authenticate, create};
 use crate::authority::{Reach, name_of};
 use crate::core::Core;
-use crate::crash::crash_point_of_keys;
+use crate::crash::crash_point;
 use crate::error::not_recorded;
 use crate::store::{KeyPage, StoredApiKey};
 
@@ -32,12 +32,12 @@ impl ApiKeyService for Handlers {
         recorder.about(wanted.tenant.as_str(), "");
         let permitted = wanted.permitted(&caller).map_err(Fault::from)?;
         recorder.allowed_and_kept().await.map_err(not_recorded)?;
-        crash_point_of_keys!("api-key-recorded");
+        crash_point!("api-key-recorded");
         let (id, now) = (ApiKeyId::random(&mut rand::rng()), core.clock.now());
         let fresh = create(&core.store, &core.master, permitted, id, now)
             .await
             .map_err(Fault::from)?;
-        crash_point_of_keys!("api-key-committed");
+        crash_point!("api-key-committed");
         Ok(Response::new(pb::CreateApiKeyResponse {
             api_key: Some(key_to(&fresh.kept)),
             secret: fresh.secret.expose_secret().to_owned(),

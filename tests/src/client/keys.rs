@@ -1,0 +1,53 @@
+//! What an administrator asks of the token service.
+
+use sandgate_api::options::v1::Role;
+use sandgate_api::token::v1 as token;
+use sandgate_api::token::v1::api_key_service_client::ApiKeyServiceClient;
+use sandgate_api::token::v1::token_service_client::TokenServiceClient;
+use tonic::Status;
+
+use super::Client;
+
+impl Client {
+    /// The API keys of the caller's tenant, newest first.
+    ///
+    /// # Errors
+    /// What the mesh answered.
+    pub async fn api_keys(&self) -> Result<Vec<token::ApiKey>, Status> {
+        let request = self.request(token::ListApiKeysRequest::default());
+        let answer = ApiKeyServiceClient::new(self.channel.clone())
+            .list_api_keys(request)
+            .await?;
+        Ok(answer.into_inner().api_keys)
+    }
+
+    /// Makes an operator's API key of a tenant; answers its secret.
+    ///
+    /// # Errors
+    /// What the mesh answered.
+    pub async fn create_api_key(&self, tenant: &str, description: &str) -> Result<String, Status> {
+        let request = self.request(token::CreateApiKeyRequest {
+            tenant: tenant.to_owned(),
+            user: "operator".to_owned(),
+            roles: vec![Role::Operator.into()],
+            may_name_users: false,
+            description: description.to_owned(),
+        });
+        let answer = ApiKeyServiceClient::new(self.channel.clone())
+            .create_api_key(request)
+            .await?;
+        Ok(answer.into_inner().secret)
+    }
+
+    /// The public keys of tokens.
+    ///
+    /// # Errors
+    /// What the mesh answered.
+    pub async fn jwks(&self) -> Result<Vec<token::JsonWebKey>, Status> {
+        let request = self.request(token::GetJwksRequest {});
+        let answer = TokenServiceClient::new(self.channel.clone())
+            .get_jwks(request)
+            .await?;
+        Ok(answer.into_inner().keys)
+    }
+}
