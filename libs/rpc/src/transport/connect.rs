@@ -67,10 +67,7 @@ impl Kind {
             }
             Self::Memory(sender, peer) => {
                 let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-                let accepted = Accepted {
-                    stream: Box::new(theirs),
-                    peer: peer.clone(),
-                };
+                let accepted = Accepted::new(theirs, peer.clone());
                 sender.send(accepted).await.map_err(|_| {
                     io::Error::new(io::ErrorKind::ConnectionRefused, "the service has ended")
                 })?;

@@ -53,10 +53,7 @@ impl Memory {
     /// # Errors
     /// When the server has ended.
     pub async fn hand_over(&self, stream: tokio::net::UnixStream, peer: Peer) -> io::Result<()> {
-        let accepted = Accepted {
-            stream: Box::new(stream),
-            peer,
-        };
+        let accepted = Accepted::new(stream, peer);
         self.0
             .send(accepted)
             .await
@@ -134,15 +131,8 @@ impl Kind {
                             );
                             continue;
                         }
-                        let stream = Box::new(stream);
-                        if accepted
-                            .send(Accepted {
-                                stream,
-                                peer: Peer::Local,
-                            })
-                            .await
-                            .is_err()
-                        {
+                        let connection = Accepted::new(stream, Peer::Local);
+                        if accepted.send(connection).await.is_err() {
                             return;
                         }
                     }
@@ -180,16 +170,10 @@ async fn handshake(stream: TcpStream, tls: Option<ServerTls>) -> Option<Accepted
         tracing::debug!(%error, "a connection keeps its delay");
     }
     let Some(tls) = tls else {
-        return Some(Accepted {
-            stream: Box::new(stream),
-            peer: Peer::Anonymous,
-        });
+        return Some(Accepted::new(stream, Peer::Anonymous));
     };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok((stream, peer))) => Some(Accepted {
-            stream: Box::new(stream),
-            peer,
-        }),
+        Ok(Ok((stream, peer))) => Some(Accepted::new(stream, peer)),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a handshake failed");
             None

@@ -1,5 +1,6 @@
 //! A connection of any transport, with the peer at its other end.
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,20 +15,36 @@ use crate::Peer;
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
-/// A connection whose handshake is complete.
+/// A connection whose handshake is complete. Once it is cut it fails in both directions: HTTP/2 always reads, and
+/// a write that waits for a peer must not hold it.
 pub(crate) struct Accepted {
-    pub(crate) stream: Box<dyn Stream>,
-    pub(crate) peer: Peer,
+    stream: Box<dyn Stream>,
+    peer: Peer,
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl Accepted {
+    /// A connection of `peer`.
+    pub(crate) fn new(stream: impl Stream, peer: Peer) -> Self {
+        Self {
+            stream: Box::new(stream),
+            peer,
+            cut: None,
+        }
+    }
+
     /// The connection, until it is cut.
     pub(crate) fn until(self, cut: &CancellationToken) -> Self {
-        let stream = Box::new(Cuttable {
-            stream: self.stream,
-            cut: Box::pin(cut.clone().cancelled_owned()),
-        });
-        Self { stream, ..self }
+        let cut = Some(Box::pin(cut.clone().cancelled_owned()));
+        Self { cut, ..self }
+    }
+
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let cut = self.cut.as_mut().map(|cut| cut.as_mut().poll(context));
+        match cut {
+            Some(Poll::Ready(())) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Some(Poll::Pending) | None => Ok(()),
+        }
     }
 }
 
@@ -53,68 +70,12 @@ impl AsyncRead for Accepted {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Accepted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
-/// A stream that fails in both directions once it is cut: HTTP/2 always reads, and a write that waits for a
-/// peer must not hold it.
-struct Cuttable {
-    stream: Box<dyn Stream>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-}
-
-impl Cuttable {
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.cut.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
-            Poll::Pending => Ok(()),
-        }
-    }
-}
-
-impl AsyncRead for Cuttable {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
         self.check(context)?;
         Pin::new(&mut *self.stream).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for Cuttable {
+impl AsyncWrite for Accepted {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
