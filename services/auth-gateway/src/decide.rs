@@ -10,7 +10,7 @@ use sandgate_types::RouteName;
 
 use crate::headers;
 use crate::path::{self, Unlisted};
-use crate::policy::{Claim, Forward, Matching, Policy, Route};
+use crate::policy::{Claim, Forward, Matching, Policy, Route, SERVED};
 use crate::refusal::{Clause, Denial};
 
 /// What HTTP routes begin with.
@@ -62,16 +62,7 @@ fn allow(policy: &Policy, asked: Asked<'_>, claims: &Claims) -> Result<Allowed, 
         route: None,
         clause,
     };
-    let served = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-    ];
-    if !served.contains(asked.method) {
+    if !SERVED.contains(asked.method) {
         return Err(refuse(Clause::Protocol));
     }
     if asked.headers.contains_key(header::UPGRADE) || asked.headers.contains_key("http2-settings") {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use sandgate_types::RouteName;
 
+pub(crate) use fields::SERVED;
 pub(crate) use reload::{Loaded, Policies};
 pub(crate) use route::{Claim, Forward, Matching, Rate, Route};
 pub(crate) use upstream::{Scheme, UpstreamSpec};

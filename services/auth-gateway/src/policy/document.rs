@@ -164,16 +164,9 @@ fn shown(key: &str) -> String {
 }
 
 fn text(path: &str, value: Value, violations: &mut Violations) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::Sequence(_)
-        | Value::Mapping(_)
-        | Value::Tagged(_) => {
-            violations.push(Malformed::new(path, "must be text"));
-            None
-        }
-    }
+    let Value::String(text) = value else {
+        violations.push(Malformed::new(path, "must be text"));
+        return None;
+    };
+    Some(text)
 }

@@ -58,17 +58,19 @@ pub(super) fn headers_of(
     names
 }
 
+/// The HTTP methods that a route may serve.
+pub(crate) const SERVED: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
 /// Reads an HTTP method that a route may serve.
 pub(super) fn method(path: &str, text: &str) -> Result<Method, Malformed> {
-    const SERVED: [Method; 7] = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-    ];
     SERVED
         .into_iter()
         .find(|method| method.as_str() == text)
