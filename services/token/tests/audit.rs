@@ -103,12 +103,7 @@ async fn a_refusal_is_in_the_log_before_it_is_answered() {
 async fn a_refused_renewal_is_on_record_under_its_session() {
     let token = Token::start().await;
     let request = mint_request(&token.home.clock);
-    let pair = token
-        .mint(request.clone())
-        .await
-        .expect("minted")
-        .tokens
-        .expect("tokens");
+    let pair = token.minted(request.clone()).await;
     token.home.clock.advance(Duration::from_secs(60));
     token.renew(&pair.daemon_token).await.expect("renewed");
     let renewed = token

@@ -14,12 +14,7 @@ use tonic::Code;
 #[tokio::test]
 async fn a_renewed_pair_is_of_the_same_session_and_the_old_one_lasts() {
     let token = Token::start().await;
-    let first = token
-        .mint(mint_request(&token.home.clock))
-        .await
-        .expect("minted")
-        .tokens
-        .expect("tokens");
+    let first = token.minted(mint_request(&token.home.clock)).await;
     let before = token.claims(&first.agent_token, Audience::Agent).await;
     token.home.clock.advance(Duration::from_secs(600));
     let second = token.renew(&first.daemon_token).await.expect("renewed");
@@ -41,12 +36,7 @@ async fn no_token_outlives_its_session_and_at_its_end_there_is_no_other() {
     let token = Token::start().await;
     let mut request = mint_request(&token.home.clock);
     request.session_max = Some(duration_to(Duration::from_secs(1_000)));
-    let first = token
-        .mint(request)
-        .await
-        .expect("minted")
-        .tokens
-        .expect("tokens");
+    let first = token.minted(request).await;
     token.home.clock.advance(Duration::from_secs(800));
     let second = token.renew(&first.daemon_token).await.expect("renewed");
     let claims = token.claims(&second.daemon_token, Audience::Daemon).await;
@@ -67,12 +57,7 @@ async fn an_instance_that_is_ending_or_revoked_is_not_renewed() {
     ] {
         let token = Token::start().await;
         let request = mint_request(&token.home.clock);
-        let pair = token
-            .mint(request.clone())
-            .await
-            .expect("minted")
-            .tokens
-            .expect("tokens");
+        let pair = token.minted(request.clone()).await;
         token.revoke("default", scope(request.instance_id)).await;
         let refusal = refused(token.renew(&pair.daemon_token).await);
         assert_eq!(
@@ -85,14 +70,7 @@ async fn an_instance_that_is_ending_or_revoked_is_not_renewed() {
 #[tokio::test]
 async fn the_service_checks_what_it_renews_by_itself() {
     let token = Token::start().await;
-    let mint = || async {
-        token
-            .mint(mint_request(&token.home.clock))
-            .await
-            .expect("minted")
-            .tokens
-            .expect("tokens")
-    };
+    let mint = || async { token.minted(mint_request(&token.home.clock)).await };
     let (ours, other) = (mint().await, mint().await);
     let caller = session_caller(&token.claims(&ours.daemon_token, Audience::Daemon).await);
     let missing = refused(token.renew_as(&caller, None).await);
@@ -120,12 +98,7 @@ async fn the_service_checks_what_it_renews_by_itself() {
 #[tokio::test]
 async fn nobody_but_a_daemon_renews() {
     let token = Token::start().await;
-    let pair = token
-        .mint(mint_request(&token.home.clock))
-        .await
-        .expect("minted")
-        .tokens
-        .expect("tokens");
+    let pair = token.minted(mint_request(&token.home.clock)).await;
     let admin = person("default", &[Role::Caller, Role::Operator, Role::Admin]);
     let refusal = refused(token.renew_as(&admin, Some(&pair.daemon_token)).await);
     assert_eq!(refusal.0, Code::PermissionDenied);

@@ -112,12 +112,7 @@ async fn every_session_is_revoked_before_anything_is_served() {
     let (backup, mut settings) = (backup(&home), home.config());
     settings.feed_head_file = Some(home.path("config/feed-head"));
     let token = started(home, &settings).await;
-    let pair = token
-        .mint(mint_request(&token.home.clock))
-        .await
-        .expect("minted")
-        .tokens
-        .expect("tokens");
+    let pair = token.minted(mint_request(&token.home.clock)).await;
     token
         .revoke("default", Scope::User("somebody".to_owned()))
         .await;

@@ -80,12 +80,7 @@ async fn operations_are_what_template_tenant_and_request_allow() {
         let mut request = mint_request(&token.home.clock);
         request.tenant = "acme".to_owned();
         request.requested_operations = requested;
-        let pair = token
-            .mint(request)
-            .await
-            .expect("minted")
-            .tokens
-            .expect("tokens");
+        let pair = token.minted(request).await;
         let claims = token.claims(&pair.agent_token, Audience::Agent).await;
         assert_eq!(claims.agent_operations, operations(allowed));
     }
@@ -182,12 +177,7 @@ async fn nothing_is_minted_for_a_tenant_that_does_not_exist() {
 async fn validation_says_what_a_gate_would_say() {
     let token = Token::start().await;
     let request = mint_request(&token.home.clock);
-    let pair = token
-        .mint(request.clone())
-        .await
-        .expect("minted")
-        .tokens
-        .expect("tokens");
+    let pair = token.minted(request.clone()).await;
     let ask = |text: &str, audience: pb::Audience, tenant: &str| {
         let message = pb::ValidateTokenRequest {
             token: text.to_owned(),
@@ -235,12 +225,7 @@ async fn validation_says_what_a_gate_would_say() {
 #[tokio::test]
 async fn any_library_verifies_our_tokens_by_the_key_set() {
     let token = Token::start().await;
-    let pair = token
-        .mint(mint_request(&token.home.clock))
-        .await
-        .expect("minted")
-        .tokens
-        .expect("tokens");
+    let pair = token.minted(mint_request(&token.home.clock)).await;
     let keys = token
         .tokens(Service::StorageSync)
         .get_jwks(pb::GetJwksRequest {})
@@ -268,12 +253,7 @@ async fn any_library_verifies_our_tokens_by_the_key_set() {
 async fn a_token_minted_while_its_revocation_was_on_the_way_is_dead_on_arrival() {
     let token = Token::start().await;
     let request = mint_request(&token.home.clock);
-    let pair = token
-        .mint(request.clone())
-        .await
-        .expect("minted")
-        .tokens
-        .expect("tokens");
+    let pair = token.minted(request.clone()).await;
     let claims = token.claims(&pair.agent_token, Audience::Agent).await;
     let target = revocation(
         "default",

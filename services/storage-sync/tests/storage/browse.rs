@@ -4,7 +4,7 @@ use sandgate_api::storage::v1 as pb;
 use tonic::Code;
 
 use crate::harness::{
-    Harness, field, file, header, listing, own, paths, read, reading, reason, user, write,
+    Harness, field, file, header, listing, own, paths, read, reading, reason, user, write, written,
 };
 
 #[tokio::test]
@@ -41,9 +41,7 @@ async fn a_file_is_written_with_its_parents_and_read_back_in_ranges() {
     let content: Vec<u8> = (0..1_000_000_u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
-    let version = write(&mut client, header(b"a/b/f", ""), &content)
-        .await
-        .expect("written");
+    let version = written(&mut client, b"a/b/f", &content).await;
     assert_eq!((version.entries, version.bytes), (3, 1_000_000));
     assert_eq!(version.origin, i32::from(pb::Origin::Write));
     let (entry, read_back) = read(&mut client, reading(b"a/b/f")).await.expect("read");

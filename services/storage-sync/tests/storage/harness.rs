@@ -27,7 +27,7 @@ use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
 pub(crate) use self::caller::{of_another_sandbox, session, user};
-pub(crate) use self::client::{header, listing, of, own, paths, read, reading, write};
+pub(crate) use self::client::{header, listing, of, own, paths, read, reading, write, written};
 pub(crate) use self::daemon::{Daemon, Hydrated, directory, entry, file, hash, removed, upsert};
 
 /// A running storage-sync.

@@ -4,16 +4,14 @@ use sandgate_api::storage::v1 as pb;
 use tonic::Code;
 
 use crate::harness::{
-    Harness, field, header, listing, of, own, read, reading, reason, session, user, write,
+    Harness, field, header, listing, of, own, read, reading, reason, session, user, write, written,
 };
 
 #[tokio::test]
 async fn a_workspace_of_another_user_or_tenant_is_as_if_it_were_not() {
     let storage = Harness::start().await;
     let mut ann = storage.workspaces(user("acme", "ann"));
-    let version = write(&mut ann, header(b"a", ""), b"1")
-        .await
-        .expect("written");
+    let version = written(&mut ann, b"a", b"1").await;
     for other in [user("acme", "bob"), user("other", "ann")] {
         let mut client = storage.workspaces(other);
         let files = client
@@ -116,16 +114,12 @@ async fn paths_modes_and_ids_that_break_a_rule_are_refused_by_field() {
         .await
         .expect_err("refused");
     assert_eq!(field(&status), "header");
-    write(&mut client, header(b"f", ""), b"x")
-        .await
-        .expect("written");
+    written(&mut client, b"f", b"x").await;
     let below = write(&mut client, header(b"f/g", ""), b"x")
         .await
         .expect_err("below a file");
     assert_eq!(reason(&below), "NOT_A_DIRECTORY");
-    write(&mut client, header(b"d/g", ""), b"x")
-        .await
-        .expect("written");
+    written(&mut client, b"d/g", b"x").await;
     let over = write(&mut client, header(b"d", ""), b"x")
         .await
         .expect_err("over a directory");

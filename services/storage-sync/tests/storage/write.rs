@@ -9,6 +9,7 @@ use tonic::Code;
 
 use crate::harness::{
     Harness, directory, field, header, listing, own, paths, read, reading, reason, user, write,
+    written,
 };
 
 #[tokio::test]
@@ -18,9 +19,7 @@ async fn a_write_is_allowed_while_a_sandbox_syncs_and_nothing_is_lost() {
     let first = daemon.sync("", &[(b"a", b"one")]).await;
     let upload = daemon.begin(&first.version).await;
     let mut client = storage.workspaces(user("acme", "ann"));
-    let written = write(&mut client, header(b"b", ""), b"two")
-        .await
-        .expect("written");
+    let written = written(&mut client, b"b", b"two").await;
     let changes = || vec![directory(b"d")];
     let status = daemon
         .commit(&upload, &first.version, changes())
@@ -43,12 +42,8 @@ async fn a_write_is_allowed_while_a_sandbox_syncs_and_nothing_is_lost() {
 async fn a_write_that_expected_another_head_is_aborted() {
     let storage = Harness::start().await;
     let mut client = storage.workspaces(user("acme", "ann"));
-    let first = write(&mut client, header(b"a", ""), b"1")
-        .await
-        .expect("written");
-    let second = write(&mut client, header(b"a", ""), b"2")
-        .await
-        .expect("written");
+    let first = written(&mut client, b"a", b"1").await;
+    let second = written(&mut client, b"a", b"2").await;
     let expecting = |version: &str| pb::WriteFileHeader {
         expected_version: version.to_owned(),
         ..header(b"a", "")
@@ -127,12 +122,8 @@ async fn writes_at_the_same_time_all_arrive() {
 async fn an_older_version_is_restored_as_the_newest_and_none_between_is_lost() {
     let storage = Harness::start().await;
     let mut client = storage.workspaces(user("acme", "ann"));
-    let first = write(&mut client, header(b"a", ""), b"1")
-        .await
-        .expect("written");
-    let second = write(&mut client, header(b"a", ""), b"2")
-        .await
-        .expect("written");
+    let first = written(&mut client, b"a", b"1").await;
+    let second = written(&mut client, b"a", b"2").await;
     let request = |version: &str, request_id: &str| pb::RestoreVersionRequest {
         workspace: own(),
         version: version.to_owned(),
@@ -186,9 +177,7 @@ async fn an_older_version_is_restored_as_the_newest_and_none_between_is_lost() {
 async fn a_restore_of_what_the_head_is_already_is_not_done_again_once_the_head_has_moved() {
     let storage = Harness::start().await;
     let mut client = storage.workspaces(user("acme", "ann"));
-    let first = write(&mut client, header(b"a", ""), b"1")
-        .await
-        .expect("written");
+    let first = written(&mut client, b"a", b"1").await;
     let request = |request_id: &str| pb::RestoreVersionRequest {
         workspace: own(),
         version: first.version.clone(),
@@ -197,9 +186,7 @@ async fn a_restore_of_what_the_head_is_already_is_not_done_again_once_the_head_h
     let answer = client.restore_version(request("r")).await;
     let answer = answer.expect("the head").into_inner();
     assert_eq!(answer.version, Some(first.clone()));
-    write(&mut client, header(b"a", ""), b"2")
-        .await
-        .expect("written");
+    written(&mut client, b"a", b"2").await;
 
     let again = client.restore_version(request("r")).await;
     assert_eq!(again.expect("repeated").into_inner(), answer);
@@ -222,9 +209,7 @@ async fn a_restore_of_what_the_head_is_already_is_not_done_again_once_the_head_h
 async fn no_other_user_of_the_machine_can_read_what_is_stored() {
     let storage = Harness::start().await;
     let mut client = storage.workspaces(user("acme", "ann"));
-    write(&mut client, header(b"a", ""), b"1")
-        .await
-        .expect("written");
+    written(&mut client, b"a", b"1").await;
     let objects = storage.objects();
     assert!(!objects.is_empty());
     let root = storage.folder.path().join("objects");

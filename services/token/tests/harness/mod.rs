@@ -217,6 +217,12 @@ impl Token {
         Ok(answer.into_inner())
     }
 
+    /// The tokens of a session that has to be minted.
+    pub(crate) async fn minted(&self, request: pb::MintSessionRequest) -> pb::TokenPair {
+        let answer = self.mint(request).await.expect("minted");
+        answer.tokens.expect("tokens")
+    }
+
     /// The claims of a token that has to verify.
     pub(crate) async fn claims(&self, token: &str, audience: Audience) -> Claims {
         let verified = self

@@ -42,6 +42,13 @@ pub(crate) async fn write(
     Ok(answer.into_inner().version.expect("a version"))
 }
 
+/// The version of a file that must be written, on whatever the head is.
+pub(crate) async fn written(client: &mut Workspaces, path: &[u8], content: &[u8]) -> pb::Version {
+    write(client, header(path, ""), content)
+        .await
+        .expect("written")
+}
+
 pub(crate) async fn read(
     client: &mut Workspaces,
     request: pb::ReadFileRequest,
