@@ -25,6 +25,7 @@ mod signals;
 mod tail;
 mod trace;
 pub mod transport;
+mod watched;
 
 pub use channel::{Channel, ChannelOptions};
 pub use code::code_name;
@@ -44,4 +45,7 @@ pub use server::{ServeError, Server, ServerOptions};
 pub use shutdown::Shutdown;
 pub use signals::until_told;
 pub use trace::Outgoing;
-pub use transport::{ClientTls, Listen, Memory, ServerTls, Target, TlsError, memory};
+pub use transport::{
+    Certificates, ClientTls, Listen, Memory, Renewed, ServerTls, ServiceTls, Target, memory, pem,
+};
+pub use watched::{Fingerprint, Watched};

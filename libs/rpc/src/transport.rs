@@ -5,12 +5,15 @@
 
 mod connect;
 mod listen;
+pub mod pem;
+mod renewed;
 mod stream;
 mod tls;
 
 pub use connect::Target;
 pub use listen::{Listen, Memory, memory};
-pub use tls::{ClientTls, ServerTls, TlsError};
+pub use renewed::{Certificates, Renewed};
+pub use tls::{ClientTls, ServerTls, ServiceTls};
 
 #[cfg(doc)]
 use crate::Peer;

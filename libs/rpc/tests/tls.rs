@@ -2,6 +2,8 @@
 
 mod wire;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -9,7 +11,7 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 use sandgate_api::orchestrator::v1::ReportActivityRequest;
-use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target};
+use sandgate_rpc::{Listen, Service, ServiceTls, Shutdown, Target};
 use tempfile::TempDir;
 use tonic::{Code, Status};
 use wire::{Handler, client};
@@ -63,6 +65,7 @@ impl Root {
         );
         std::fs::write(&paths.0, certificate.pem()).expect("written");
         std::fs::write(&paths.1, key.serialize_pem()).expect("written");
+        set_mode(&paths.1, 0o600);
         paths
     }
 
@@ -73,13 +76,24 @@ impl Root {
 
 /// The orchestrator, behind TLS; it lets the gate report.
 async fn serve(server: &Root, client_roots: &Path, shutdown: &Shutdown) -> String {
-    let (certificate, key) = server.service("orchestrator");
-    let tls = ServerTls::load(&certificate, &key, client_roots).expect("certificates");
+    let own = server.service("orchestrator");
+    serve_by(&load(&own, client_roots), shutdown).await
+}
+
+async fn serve_by(tls: &ServiceTls, shutdown: &Shutdown) -> String {
     let any = "127.0.0.1:0".parse().expect("an address");
-    let listen = Listen::tcp(any, Some(tls)).await.expect("a port");
+    let listen = Listen::tcp(any, Some(tls.server())).await.expect("a port");
     let address = listen.local_addr().expect("its address").to_string();
     Handler::reporting(|| async { Ok(()) }).serve(listen, shutdown);
     address
+}
+
+fn load((certificate, key): &(PathBuf, PathBuf), roots: &Path) -> ServiceTls {
+    ServiceTls::load(certificate, key, roots, &Shutdown::new()).expect("certificates")
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("chmod");
 }
 
 async fn report(
@@ -88,8 +102,12 @@ async fn report(
     roots: &Path,
     expected: Service,
 ) -> Result<(), Status> {
-    let tls = ClientTls::load(&own.0, &own.1, roots, expected).expect("certificates");
-    client(Target::tcp(address, Some(tls)), false)
+    report_by(address, &load(own, roots), expected).await
+}
+
+/// Reports over a connection of its own.
+async fn report_by(address: &str, tls: &ServiceTls, expected: Service) -> Result<(), Status> {
+    client(Target::tcp(address, Some(tls.client(expected))), false)
         .report_activity(ReportActivityRequest::default())
         .await
         .map(|_| ())
@@ -150,5 +168,120 @@ async fn a_client_leaves_a_server_that_is_not_the_one_it_means() {
         let status = report(&address, &gate, &roots, expected).await;
         let status = status.expect_err("not whom it means");
         assert_eq!(status.code(), Code::Unavailable);
+    }
+}
+
+/// What a service's settings name, in a folder in which it is replaced.
+struct Files {
+    folder: TempDir,
+}
+
+impl Files {
+    fn of(root: &Root, name: &str) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let files = Self { folder };
+        files.renew(root, name);
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn put(&self, name: &str, file: &Path) {
+        let beside = self.path("new");
+        std::fs::copy(file, &beside).expect("copied");
+        std::fs::rename(&beside, self.path(name)).expect("renamed");
+    }
+
+    fn renew(&self, root: &Root, name: &str) {
+        let (certificate, key) = root.service(name);
+        self.put("tls.pem", &certificate);
+        self.put("tls.key", &key);
+        self.put("ca.pem", &root.roots());
+    }
+
+    fn load(&self) -> ServiceTls {
+        load(
+            &(self.path("tls.pem"), self.path("tls.key")),
+            &self.path("ca.pem"),
+        )
+    }
+}
+
+#[tokio::test]
+async fn what_is_renewed_on_disk_holds_for_the_next_connection_of_both_ends() {
+    let (old, new, shutdown) = (Root::new(), Root::new(), Shutdown::new());
+    let (server, gate) = (
+        Files::of(&old, "orchestrator"),
+        Files::of(&old, "auth-gateway"),
+    );
+    let left_behind = Files::of(&old, "auth-gateway").load();
+    let renewed = gate.load();
+    let address = serve_by(&server.load(), &shutdown).await;
+    for tls in [&renewed, &left_behind] {
+        let reported = report_by(&address, tls, Service::Orchestrator).await;
+        reported.expect("of the old authority, both ends");
+    }
+
+    server.renew(&new, "orchestrator");
+    let refused = report_by(&address, &renewed, Service::Orchestrator).await;
+    let refused = refused.expect_err("the client's files are the old ones");
+    assert_eq!(refused.code(), Code::Unavailable);
+    gate.renew(&new, "auth-gateway");
+    let reported = report_by(&address, &renewed, Service::Orchestrator).await;
+    reported.expect("of the new authority, both ends");
+    let refused = report_by(&address, &left_behind, Service::Orchestrator).await;
+    let refused = refused.expect_err("the old authority is nobody's any more");
+    assert_eq!(refused.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_renewal_that_cannot_be_used_changes_nothing_until_it_is_mended() {
+    let (old, new, shutdown) = (Root::new(), Root::new(), Shutdown::new());
+    let files = Files::of(&old, "orchestrator");
+    let address = serve_by(&files.load(), &shutdown).await;
+    let before = load(&old.service("auth-gateway"), &old.roots());
+    let after = load(&new.service("auth-gateway"), &new.roots());
+    let still_the_old = async || {
+        let reported = report_by(&address, &before, Service::Orchestrator).await;
+        reported.expect("the last good files are in force");
+        let refused = report_by(&address, &after, Service::Orchestrator).await;
+        assert!(refused.is_err());
+    };
+
+    let (certificate, key) = new.service("orchestrator");
+    files.put("ca.pem", &key);
+    still_the_old().await;
+    files.put("tls.pem", &certificate);
+    still_the_old().await;
+    files.put("ca.pem", &new.roots());
+    still_the_old().await;
+    set_mode(&key, 0o644);
+    files.put("tls.key", &key);
+    still_the_old().await;
+
+    set_mode(&key, 0o600);
+    files.put("tls.key", &key);
+    let reported = report_by(&address, &after, Service::Orchestrator).await;
+    reported.expect("the new ones, now that others cannot read the key");
+    let refused = report_by(&address, &before, Service::Orchestrator).await;
+    assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn a_key_that_others_can_read_is_refused_by_its_setting_with_what_to_do() {
+    let root = Root::new();
+    let (certificate, key) = root.service("token");
+    for mode in [0o604, 0o602, 0o644, 0o620] {
+        set_mode(&key, mode);
+        let refused =
+            ServiceTls::load(&certificate, &key, &root.roots(), &Shutdown::new()).map(drop);
+        let refused = refused.expect_err("refused");
+        let (path, mode) = (key.display().to_string(), format!("mode {mode:04o}"));
+        assert_eq!(refused.field(), "tls_key");
+        for part in [path.as_str(), mode.as_str(), "chmod 600"] {
+            assert!(refused.rule().contains(part), "{refused}");
+        }
     }
 }

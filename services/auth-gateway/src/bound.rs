@@ -93,14 +93,6 @@ impl Bound {
         }
     }
 
-    /// The certificate that its clients see, where they see one.
-    pub(crate) fn tls(&self) -> Option<&ClientFacingTls> {
-        match &self.0 {
-            Kind::Tcp(_, tls) => tls.as_ref(),
-            Kind::Unix(_) => None,
-        }
-    }
-
     /// Accepts a connection, and takes it from this runtime.
     pub(crate) async fn accept(&self) -> io::Result<Connection> {
         match &self.0 {

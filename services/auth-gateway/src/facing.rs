@@ -3,68 +3,48 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sandgate_rpc::pem::{chain, private_key, refuse};
+use sandgate_rpc::{Certificates, Renewed, Shutdown};
 use sandgate_types::Malformed;
 use tokio_rustls::TlsAcceptor;
 
-use crate::watched::Watched;
+/// The settings that name its files.
+const CERTIFICATE: &str = "client_certificate";
+const KEY: &str = "client_key";
 
-/// The certificate that clients see. Its files are looked at every two seconds while the gate serves; a pair that
-/// cannot be used changes nothing and is told in the log.
-#[derive(Clone)]
-pub struct ClientFacingTls(Arc<Watched<TlsAcceptor>>);
+/// The certificate that clients see, of files that are looked at again for each client; a pair that cannot be used
+/// changes nothing and is told in the log.
+#[derive(Debug, Clone)]
+pub struct ClientFacingTls(Renewed<TlsAcceptor>);
 
 impl ClientFacingTls {
-    /// Loads PEM files: a certificate chain and its key.
+    /// Loads PEM files, a certificate chain and its key, and looks after them until the end begins.
     ///
     /// # Errors
-    /// The setting `field`, with the file; never what is in it.
-    pub fn load(field: &str, certificate: &Path, key: &Path) -> Result<Self, Malformed> {
-        let files = [certificate.to_owned(), key.to_owned()];
-        let field = field.to_owned();
-        let [chain, private] = files.clone();
-        let read = move || acceptor(&field, &chain, &private);
-        Ok(Self(Arc::new(Watched::start(files, read)?)))
+    /// The setting, with the file; never what is in it.
+    pub fn load(certificate: &Path, key: &Path, shutdown: &Shutdown) -> Result<Self, Malformed> {
+        let files = [certificate, key].map(Path::to_owned);
+        let [certificate, key] = files.clone();
+        let read = move || acceptor(&certificate, &key);
+        Renewed::start(Certificates::Clients, files, shutdown, read).map(Self)
     }
 
     /// What the next client is shown.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         self.0.current()
     }
-
-    /// Takes files that have changed, and answers whether they did.
-    ///
-    /// # Errors
-    /// What is wrong with them; the last good pair goes on.
-    pub(crate) fn look(&self) -> Result<bool, Malformed> {
-        self.0.look()
-    }
 }
 
-fn acceptor(field: &str, certificate: &Path, key: &Path) -> Result<TlsAcceptor, Malformed> {
-    let refuse =
-        |rule: &str, path: &Path| Malformed::new(field, format!("{rule} ({})", path.display()));
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate)
-        .map_err(|_| refuse("must name a PEM file that can be read", certificate))?
-        .collect();
-    let chain = chain.map_err(|_| refuse("must name PEM certificates", certificate))?;
-    let private = PrivateKeyDer::from_pem_file(key)
-        .map_err(|_| refuse("must name a PEM private key that can be read", key))?;
+fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Malformed> {
+    let refuse = |rule: &str| refuse(CERTIFICATE, rule, certificate);
+    let (chain, key) = (chain(CERTIFICATE, certificate)?, private_key(KEY, key)?);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|_| refuse("cannot be used: no TLS version is left", certificate))?
+        .map_err(|_| refuse("cannot be used: no TLS version is left"))?
         .with_no_client_auth()
-        .with_single_cert(chain, private);
-    let mut config =
-        config.map_err(|_| refuse("must be a certificate with its own key", certificate))?;
+        .with_single_cert(chain, key);
+    let mut config = config.map_err(|_| refuse("must be a certificate with its own key"))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-impl std::fmt::Debug for ClientFacingTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientFacingTls").finish_non_exhaustive()
-    }
 }

@@ -16,7 +16,7 @@ use crate::streams::Subject;
 const LOOK: Duration = Duration::from_secs(1);
 /// The shortest: a deadline that was just missed is looked at again at once.
 const LOOK_SOON: Duration = Duration::from_millis(5);
-/// Between two looks at the files of policy and certificates.
+/// Between two looks at the files of the policy.
 const POLICY_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks for sessions that are over, and for what limits remember.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -119,7 +119,6 @@ pub(crate) async fn look_after(gate: Arc<Gate>, shutdown: Shutdown) {
         if policy_at <= Instant::now() {
             policy_at = Instant::now() + POLICY_EVERY;
             look_at_policy(&gate);
-            look_at_certificates(&gate);
         }
     }
 }
@@ -134,18 +133,6 @@ fn look_at_policy(gate: &Gate) {
         Loaded::Refused(violations) => {
             let problems = violations.to_string();
             tracing::warn!(%problems, "the policy cannot be served; the one before goes on");
-        }
-    }
-}
-
-fn look_at_certificates(gate: &Gate) {
-    for facing in &gate.facing {
-        match facing.look() {
-            Ok(false) => {}
-            Ok(true) => tracing::info!("clients see a renewed certificate"),
-            Err(problem) => {
-                tracing::warn!(%problem, "the certificate cannot be renewed; the one before goes on");
-            }
         }
     }
 }

@@ -11,7 +11,6 @@ use sandgate_types::{Clock, SandboxId, TenantId};
 use crate::activity::Activity;
 use crate::cache::Cache;
 use crate::endpoints::{Endpoint, Endpoints};
-use crate::facing::ClientFacingTls;
 use crate::keys::ApiKeys;
 use crate::limit::Limiter;
 use crate::links::Links;
@@ -31,8 +30,6 @@ pub(crate) struct Gate {
     pub(crate) streams: Arc<Streams>,
     pub(crate) links: Links,
     pub(crate) policies: Policies,
-    /// The certificates that clients see.
-    pub(crate) facing: Vec<ClientFacingTls>,
     pub(crate) tokens: Cache<Verified>,
     pub(crate) api_keys: ApiKeys,
     pub(crate) agent_rate: Limiter<SandboxId>,

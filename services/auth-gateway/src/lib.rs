@@ -44,7 +44,6 @@ mod tally;
 mod testing;
 mod trust;
 mod upstream;
-mod watched;
 mod workers;
 
 pub use bound::Bound;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandgate_rpc::config::{HeldDirs, Loaded, ProcessEnv, Stop, load};
-use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target, until_told};
+use sandgate_rpc::{Listen, Service, ServiceTls, Shutdown, Target, until_told};
 use sandgate_session::link::{InstanceLink, receive_link};
 use sandgate_types::SystemClock;
 use tokio::net::UnixStream;
@@ -88,8 +88,8 @@ async fn bind(sockets: Sockets, shutdown: &Shutdown) -> anyhow::Result<Ports> {
         storage,
         links_socket,
     } = sockets;
-    let facing = client_tls
-        .map(|(certificate, key)| ClientFacingTls::load("client_certificate", &certificate, &key));
+    let facing =
+        client_tls.map(|(certificate, key)| ClientFacingTls::load(&certificate, &key, shutdown));
     let facing = facing.transpose()?;
     let mut client = Vec::new();
     if let Some(address) = client_listen {
@@ -98,12 +98,9 @@ async fn bind(sockets: Sockets, shutdown: &Shutdown) -> anyhow::Result<Ports> {
     if let Some(path) = client_socket {
         client.push(Bound::unix(&path)?);
     }
-    let tls = ServerTls::load(&certificate, &key, &roots)?;
-    let mesh = vec![Listen::tcp(listen, Some(tls)).await?];
-    let target = |authority: &str, expected| {
-        let tls = ClientTls::load(&certificate, &key, &roots, expected)?;
-        anyhow::Ok(Target::tcp(authority, Some(tls)))
-    };
+    let tls = ServiceTls::load(&certificate, &key, &roots, shutdown)?;
+    let mesh = vec![Listen::tcp(listen, Some(tls.server())).await?];
+    let target = |authority: &str, expected| Target::tcp(authority, Some(tls.client(expected)));
     let (sender, links) = mpsc::channel(LINKS_WAITING);
     shutdown.spawn(
         "links socket",
@@ -112,9 +109,9 @@ async fn bind(sockets: Sockets, shutdown: &Shutdown) -> anyhow::Result<Ports> {
     Ok(Ports {
         client,
         mesh,
-        token: target(&token, Service::Token)?,
-        orchestrator: target(&orchestrator, Service::Orchestrator)?,
-        storage: target(&storage, Service::StorageSync)?,
+        token: target(&token, Service::Token),
+        orchestrator: target(&orchestrator, Service::Orchestrator),
+        storage: target(&storage, Service::StorageSync),
         links,
     })
 }

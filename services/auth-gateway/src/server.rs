@@ -29,7 +29,6 @@ use crate::cache::Cache;
 use crate::client::{self, Admission, Clients, Taking};
 use crate::config::Config;
 use crate::endpoints::Endpoints;
-use crate::facing::ClientFacingTls;
 use crate::freshness::{self, Parts};
 use crate::gate::{Gate, Services};
 use crate::grpc;
@@ -103,10 +102,8 @@ pub async fn serve(
     let own: Vec<SocketAddr> = own
         .chain(mesh.iter().filter_map(Listen::local_addr))
         .collect();
-    let facing = client.iter().filter_map(|bound| bound.tls().cloned());
-    let facing = facing.collect();
     let readiness = Readiness::new();
-    let gate = Arc::new(gate_of(&config, services, own, facing, clock)?);
+    let gate = Arc::new(gate_of(&config, services, own, clock)?);
     let (reporter, open) = open::routes(config.reflection).await?;
     let shutdown = shutdown.child();
     let feeds = Shutdown::new();
@@ -192,7 +189,6 @@ fn gate_of(
     config: &Config,
     services: Services,
     own: Vec<SocketAddr>,
-    facing: Vec<ClientFacingTls>,
     clock: Arc<dyn Clock>,
 ) -> Result<Gate, ServeError> {
     let mut rng = StdRng::from_os_rng();
@@ -220,7 +216,6 @@ fn gate_of(
         streams: Arc::new(Streams::default()),
         links: Links::default(),
         policies,
-        facing,
         tokens: Cache::new(rand::Rng::random(&mut rng), TOKENS_MAX),
         api_keys: ApiKeys::new(services.token.clone(), rand::Rng::random(&mut rng)),
         agent_rate: Limiter::per_second(config.sandbox_rate),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sandgate_backend::Backend as _;
 use sandgate_rpc::config::{HeldDirs, Loaded, ProcessEnv, Stop, load};
-use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target, until_told};
+use sandgate_rpc::{Listen, Service, ServiceTls, Shutdown, Target, until_told};
 use sandgate_types::SystemClock;
 
 use crate::config::{Args, Config, Process};
@@ -81,12 +81,9 @@ async fn run_all(
         links_socket,
     } = process;
     let _held = HeldDirs::of(config.database.file())?;
-    let tls = ServerTls::load(&certificate, &key, &roots)?;
-    let mesh = vec![Listen::tcp(listen, Some(tls)).await?];
-    let target = |authority: &str, service| -> anyhow::Result<Target> {
-        let tls = ClientTls::load(&certificate, &key, &roots, service)?;
-        Ok(Target::tcp(authority, Some(tls)))
-    };
+    let tls = ServiceTls::load(&certificate, &key, &roots, &shutdown)?;
+    let mesh = vec![Listen::tcp(listen, Some(tls.server())).await?];
+    let target = |authority: &str, service| Target::tcp(authority, Some(tls.client(service)));
     let socket = LinkSocket::bind(&links_socket)?;
     let backend_tasks = Shutdown::new();
     let backend = local_backend(
@@ -105,9 +102,9 @@ async fn run_all(
     let ports = Ports {
         mesh,
         backend: Arc::clone(&backend) as Arc<dyn sandgate_backend::Backend>,
-        token: target(&token, Service::Token)?,
-        storage: target(&storage, Service::StorageSync)?,
-        gate: target(&gate, Service::AuthGateway)?,
+        token: target(&token, Service::Token),
+        storage: target(&storage, Service::StorageSync),
+        gate: target(&gate, Service::AuthGateway),
     };
     let served = serve(config, ports, Arc::new(SystemClock), shutdown).await;
     backend.stop().await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sandgate_rpc::config::{HeldDirs, ProcessEnv, load};
-use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target, until_told};
+use sandgate_rpc::{Listen, Service, ServiceTls, Shutdown, Target, until_told};
 use sandgate_types::SystemClock;
 
 use crate::config::{Args, Config, Endpoint};
@@ -65,15 +65,14 @@ async fn run(config: Config, endpoint: Endpoint) -> anyhow::Result<()> {
         config.database.file(),
     ];
     let _held = HeldDirs::of(files.into_iter().flatten())?;
-    let tls = ServerTls::load(&certificate, &key, &roots).context("load the certificate")?;
-    let of_orchestrator = ClientTls::load(&certificate, &key, &roots, Service::Orchestrator)
-        .context("load the certificate")?;
-    let listener = Listen::tcp(listen, Some(tls)).await;
-    let listener = listener.with_context(|| format!("listen on {listen}"))?;
     let shutdown = Shutdown::new();
+    let tls =
+        ServiceTls::load(&certificate, &key, &roots, &shutdown).context("load the certificate")?;
+    let listener = Listen::tcp(listen, Some(tls.server())).await;
+    let listener = listener.with_context(|| format!("listen on {listen}"))?;
     let ports = Ports {
         mesh: vec![listener],
-        orchestrator: Target::tcp(&orchestrator, Some(of_orchestrator)),
+        orchestrator: Target::tcp(&orchestrator, Some(tls.client(Service::Orchestrator))),
     };
     let work = serve(config, ports, Arc::new(SystemClock), shutdown.clone());
     let served = until_told(&shutdown, Box::pin(work)).await;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use sandgate_rpc::config::{HeldDirs, Loaded, ProcessEnv, Stop, load};
-use sandgate_rpc::{ClientTls, Listen, ServerTls, Service, Shutdown, Target, until_told};
+use sandgate_rpc::{Listen, Service, ServiceTls, Shutdown, Target, until_told};
 use sandgate_types::SystemClock;
 
 use crate::config::{Args, Config, Socket};
@@ -54,20 +54,12 @@ fn run(
         } = socket;
         let files = [Some(config.audit_dir.as_path()), config.database.file()];
         let _held = HeldDirs::of(files.into_iter().flatten())?;
-        let tls = ServerTls::load(&certificate, &key, &roots)?;
-        let ports = Ports {
-            mesh: vec![Listen::tcp(listen, Some(tls)).await?],
-            orchestrator: Target::tcp(
-                &orchestrator,
-                Some(ClientTls::load(
-                    &certificate,
-                    &key,
-                    &roots,
-                    Service::Orchestrator,
-                )?),
-            ),
-        };
         let shutdown = Shutdown::new();
+        let tls = ServiceTls::load(&certificate, &key, &roots, &shutdown)?;
+        let ports = Ports {
+            mesh: vec![Listen::tcp(listen, Some(tls.server())).await?],
+            orchestrator: Target::tcp(&orchestrator, Some(tls.client(Service::Orchestrator))),
+        };
         let work = serve(config, ports, Arc::new(SystemClock), shutdown.clone());
         let served = until_told(&shutdown, Box::pin(work)).await?;
         drop(telemetry);

@@ -10,10 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use harness::{Collector, Home, LIMIT, Token, mint_request, refused};
 use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::token_service_client::TokenServiceClient;
-use sandgate_rpc::config::SecretFile;
-use sandgate_rpc::{
-    Channel, ChannelOptions, ClientTls, Listen, ServerTls, Service, Shutdown, Target,
-};
+use sandgate_rpc::{Channel, ChannelOptions, Listen, Service, ServiceTls, Shutdown, Target};
 use sandgate_session::Audience;
 use sandgate_token::{InitError, Initialized, Ports, ServeError, gen_secret, init, serve};
 use tonic::Code;
@@ -190,8 +187,13 @@ async fn the_certificates_of_init_join_the_services_by_mutual_tls() {
         std::fs::read(file("token.pem")).expect("a certificate"),
         before
     );
-    ServerTls::load(&file("token.pem"), &file("token.key"), &file("ca.pem")).expect("they fit");
-    assert!(SecretFile::from(file("token.key")).read("tls_key").is_ok());
+    let tls = ServiceTls::load(
+        &file("token.pem"),
+        &file("token.key"),
+        &file("ca.pem"),
+        &Shutdown::new(),
+    );
+    tls.expect("they fit");
 }
 
 #[tokio::test]
@@ -204,12 +206,16 @@ async fn a_certificate_names_its_service_and_no_other() {
         .await
         .expect("init");
     let file = |name: &str| home.path("certificates").join(name);
-    let tls =
-        ServerTls::load(&file("token.pem"), &file("token.key"), &file("ca.pem")).expect("they fit");
-    let address = "127.0.0.1:0".parse().expect("an address");
-    let listen = Listen::tcp(address, Some(tls)).await.expect("a port");
-    let authority = listen.local_addr().expect("an address").to_string();
     let shutdown = Shutdown::new();
+    let tls = |service: &str| {
+        let (certificate, key) = (format!("{service}.pem"), format!("{service}.key"));
+        ServiceTls::load(&file(&certificate), &file(&key), &file("ca.pem"), &shutdown)
+            .expect("they fit")
+    };
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let listen = Listen::tcp(address, Some(tls("token").server()));
+    let listen = listen.await.expect("a port");
+    let authority = listen.local_addr().expect("an address").to_string();
     let serving = serve(
         home.config(),
         Ports {
@@ -221,13 +227,7 @@ async fn a_certificate_names_its_service_and_no_other() {
     );
     shutdown.spawn("token", async move { serving.await.expect("it serves") });
     let client = |service: &str, expected: Service| {
-        let tls = ClientTls::load(
-            &file(&format!("{service}.pem")),
-            &file(&format!("{service}.key")),
-            &file("ca.pem"),
-            expected,
-        );
-        let target = Target::tcp(&authority, Some(tls.expect("they fit")));
+        let target = Target::tcp(&authority, Some(tls(service).client(expected)));
         TokenServiceClient::new(Channel::new(target, ChannelOptions::default()))
     };
     let keys = client("storage-sync", Service::Token)

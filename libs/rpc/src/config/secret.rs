@@ -15,6 +15,9 @@ const SECRET_MAX_BYTES: u64 = 64 * 1024;
 /// Anyone who is neither owner nor in the group.
 const OTHERS: u32 = 0o007;
 const GROUP: u32 = 0o070;
+/// Anything but reading.
+const GROUP_MORE: u32 = 0o030;
+const PERMISSIONS: u32 = 0o7777;
 
 /// A setting that names the file which holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,14 +48,15 @@ impl SecretFile {
             return Err(refuse("must name a regular file".to_owned()));
         }
         let closed_to = if facts.uid() == 0 {
-            OTHERS
+            OTHERS | GROUP_MORE
         } else {
             OTHERS | GROUP
         };
         if facts.mode() & closed_to != 0 {
-            return Err(refuse(
-                "must name a file that only its owner can read: chmod 600 it".to_owned(),
-            ));
+            let mode = facts.mode() & PERMISSIONS;
+            return Err(refuse(format!(
+                "must name a file that only its owner can read, and not one of mode {mode:04o}: chmod 600 it"
+            )));
         }
         let mut text = String::new();
         file.take(SECRET_MAX_BYTES + 1)

@@ -284,10 +284,10 @@ fn a_secret_file_is_read_without_its_line_end_and_refused_when_others_can_read_i
         secret.read("key_file").expect("a secret").expose_secret(),
         "s3cret"
     );
-    for mode in [0o604, 0o602, 0o644] {
+    for mode in [0o604, 0o602, 0o644, 0o620] {
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode))
             .expect("chmod");
-        let refused = secret.read("key_file").expect_err("others can read it");
+        let refused = secret.read("key_file").expect_err("not its owner alone");
         assert_eq!(refused.field(), "key_file");
         assert!(
             refused.rule().contains("chmod 600") && !refused.rule().contains("s3cret"),

@@ -2,58 +2,53 @@
 //! `spiffe://sandgate/service/<name>`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
+use sandgate_types::Malformed;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::Peer;
+use super::pem::{chain, private_key, refuse, roots};
+use super::renewed::{Certificates, Renewed};
 use crate::identity::{service_from_name, service_name};
+use crate::{Peer, Shutdown};
 use sandgate_api::options::v1::Service;
 
 const SPIFFE: &str = "spiffe://sandgate/service/";
 const H2: &[u8] = b"h2";
+/// The settings that name our files, in every service.
+const CERTIFICATE: &str = "tls_certificate";
+const KEY: &str = "tls_key";
+const ROOTS: &str = "tls_roots";
 
-/// Why certificates could not be used. Names the file, never what is in it.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read as PEM.
-    #[error("read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
-    /// Certificate and key do not fit, or the roots are none.
-    #[error("use the certificates: {0}")]
-    Unusable(String),
+/// A service's certificate, and the roots of the others': renewed on disk, they hold for each connection that is made
+/// from then on.
+#[derive(Debug, Clone)]
+pub struct ServiceTls(Renewed<Ends>);
+
+/// Both ends of connections, of one and the same files.
+#[derive(Clone)]
+struct Ends {
+    server: TlsAcceptor,
+    client: TlsConnector,
 }
 
 /// What a server shows, and whose clients it takes.
-#[derive(Clone)]
-pub struct ServerTls(TlsAcceptor);
+#[derive(Debug, Clone)]
+pub struct ServerTls(Renewed<Ends>);
 
 /// What a client shows, and which service it wants at the other end.
 #[derive(Clone)]
 pub struct ClientTls {
-    connector: TlsConnector,
+    ends: Renewed<Ends>,
     expected: Service,
-}
-
-impl std::fmt::Debug for ServerTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ServerTls")
-    }
 }
 
 impl std::fmt::Debug for ClientTls {
@@ -62,34 +57,92 @@ impl std::fmt::Debug for ClientTls {
     }
 }
 
-impl ServerTls {
-    /// Loads PEM files: our certificate chain, its key, and the roots of our clients.
+impl ServiceTls {
+    /// Loads PEM files: our certificate chain, its key, and the roots of all services. They are looked at again for
+    /// each connection, and until the end begins.
     ///
     /// # Errors
-    /// [`TlsError`].
-    pub fn load(certificate: &Path, key: &Path, client_roots: &Path) -> Result<Self, TlsError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let roots = Arc::new(roots(client_roots)?);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
-            .build()
-            .map_err(|error| TlsError::Unusable(error.to_string()))?;
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
-            .map_err(|error| TlsError::Unusable(error.to_string()))?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain(certificate)?, private_key(key)?)
-            .map_err(|error| TlsError::Unusable(error.to_string()))?;
-        config.alpn_protocols = vec![H2.to_vec()];
-        // No session is resumed: each connection proves itself afresh.
-        config.send_tls13_tickets = 0;
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    /// The setting, with the file; never what is in it.
+    pub fn load(
+        certificate: &Path,
+        key: &Path,
+        service_roots: &Path,
+        shutdown: &Shutdown,
+    ) -> Result<Self, Malformed> {
+        let files = [certificate, key, service_roots].map(Path::to_owned);
+        let [certificate, key, service_roots] = files.clone();
+        let read = move || Ends::read(&certificate, &key, &service_roots);
+        Renewed::start(Certificates::Services, files, shutdown, read).map(Self)
     }
 
+    /// For a server.
+    pub fn server(&self) -> ServerTls {
+        ServerTls(self.0.clone())
+    }
+
+    /// For a client of `expected`.
+    pub fn client(&self, expected: Service) -> ClientTls {
+        ClientTls {
+            ends: self.0.clone(),
+            expected,
+        }
+    }
+}
+
+impl Ends {
+    fn read(certificate: &Path, key: &Path, service_roots: &Path) -> Result<Self, Malformed> {
+        let no_version = |_| {
+            refuse(
+                CERTIFICATE,
+                "cannot be used: no TLS version is left",
+                certificate,
+            )
+        };
+        let misfit = |_| {
+            refuse(
+                CERTIFICATE,
+                "must be a certificate with its own key",
+                certificate,
+            )
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let chain = chain(CERTIFICATE, certificate)?;
+        let key = private_key(KEY, key)?;
+        let roots = Arc::new(roots(ROOTS, service_roots)?);
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+                .build()
+                .map_err(|_| refuse(ROOTS, "must name a file of CA certificates", service_roots))?;
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(no_version)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(misfit)?;
+        server.alpn_protocols = vec![H2.to_vec()];
+        // No session is resumed: each connection proves itself afresh.
+        server.send_tls13_tickets = 0;
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(no_version)?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(misfit)?;
+        client.alpn_protocols = vec![H2.to_vec()];
+        client.resumption = rustls::client::Resumption::disabled();
+        Ok(Self {
+            server: TlsAcceptor::from(Arc::new(server)),
+            client: TlsConnector::from(Arc::new(client)),
+        })
+    }
+}
+
+impl ServerTls {
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
     ) -> io::Result<(server::TlsStream<TcpStream>, Peer)> {
-        let stream = self.0.accept(stream).await?;
+        let stream = self.0.current().server.accept(stream).await?;
         let certificates = stream.get_ref().1.peer_certificates();
         let peer = certificates
             .and_then(<[_]>::first)
@@ -100,32 +153,6 @@ impl ServerTls {
 }
 
 impl ClientTls {
-    /// Loads PEM files: our certificate chain, its key, and the roots of the server `expected`.
-    ///
-    /// # Errors
-    /// [`TlsError`].
-    pub fn load(
-        certificate: &Path,
-        key: &Path,
-        server_roots: &Path,
-        expected: Service,
-    ) -> Result<Self, TlsError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
-            .map_err(|error| TlsError::Unusable(error.to_string()))?
-            .with_root_certificates(roots(server_roots)?)
-            .with_client_auth_cert(chain(certificate)?, private_key(key)?)
-            .map_err(|error| TlsError::Unusable(error.to_string()))?;
-        config.alpn_protocols = vec![H2.to_vec()];
-        config.resumption = rustls::client::Resumption::disabled();
-        let connector = TlsConnector::from(Arc::new(config));
-        Ok(Self {
-            connector,
-            expected,
-        })
-    }
-
     pub(super) async fn connect(
         &self,
         stream: TcpStream,
@@ -133,7 +160,12 @@ impl ClientTls {
         // Certificates of services carry their own name as a DNS name too; who is meant is in the URI.
         let name = ServerName::try_from(service_name(self.expected))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let stream = self.connector.connect(name.to_owned(), stream).await?;
+        let stream = self
+            .ends
+            .current()
+            .client
+            .connect(name.to_owned(), stream)
+            .await?;
         let certificates = stream.get_ref().1.peer_certificates();
         if certificates.and_then(<[_]>::first).and_then(service_of) == Some(self.expected) {
             Ok(stream)
@@ -158,32 +190,4 @@ fn service_of(certificate: &CertificateDer<'_>) -> Option<Service> {
         }
     }
     found
-}
-
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = |source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    CertificateDer::pem_file_iter(path)
-        .map_err(read)?
-        .collect::<Result<_, _>>()
-        .map_err(read)
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut store = RootCertStore::empty();
-    for certificate in chain(path)? {
-        store
-            .add(certificate)
-            .map_err(|error| TlsError::Unusable(error.to_string()))?;
-    }
-    Ok(store)
 }

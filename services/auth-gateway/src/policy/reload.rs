@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use sandgate_rpc::Fingerprint;
 use sandgate_types::{Malformed, RouteName, Violations};
 
 use super::parse::{FILE_MAX_BYTES, parse};
 use super::place::with_lines;
 use super::{Matching, Policy, Route, Scheme};
 use crate::upstream::{Dialing, Roots, Upstream};
-use crate::watched::Fingerprint;
 
 /// The policy in force.
 #[derive(Debug)]

@@ -3,12 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use rustls::ClientConfig;
+use sandgate_rpc::{Watched, pem};
 use sandgate_types::Malformed;
-
-use crate::watched::Watched;
 
 /// Roots that are looked at again and again.
 #[derive(Debug, Clone)]
@@ -48,26 +45,13 @@ impl Roots {
 
 impl Ways {
     fn read(field: &str, path: &Path) -> Result<Self, Malformed> {
-        let refuse = |rule: &str| Malformed::new(field, format!("{rule} ({})", path.display()));
-        let certificates = CertificateDer::pem_file_iter(path)
-            .map_err(|_| refuse("must name a PEM file that can be read"))?;
-        let mut store = RootCertStore::empty();
-        for certificate in certificates {
-            let certificate =
-                certificate.map_err(|_| refuse("must name a file of PEM certificates"))?;
-            store
-                .add(certificate)
-                .map_err(|_| refuse("must name a file of CA certificates"))?;
-        }
-        if store.is_empty() {
-            return Err(refuse("must name a file with at least one CA certificate"));
-        }
+        let roots = Arc::new(pem::roots(field, path)?);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = |protocols: &[&[u8]]| {
             let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
                 .with_safe_default_protocol_versions()
-                .map_err(|_| refuse("cannot be used: no TLS version is left"))?
-                .with_root_certificates(store.clone())
+                .map_err(|_| pem::refuse(field, "cannot be used: no TLS version is left", path))?
+                .with_root_certificates(Arc::clone(&roots))
                 .with_no_client_auth();
             config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
             Ok::<_, Malformed>(Arc::new(config))

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use sandgate_auth_gateway::{Bound, ClientFacingTls};
+use sandgate_rpc::Shutdown;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -77,7 +78,7 @@ async fn a_connection_without_a_good_key_is_closed_whatever_it_has_begun() {
 async fn half_a_handshake_is_closed_as_well() {
     let root = Root::new();
     let (certificate, key) = root.files("gate.test");
-    let facing = ClientFacingTls::load("client_certificate", &certificate, &key).expect("a pair");
+    let facing = ClientFacingTls::load(&certificate, &key, &Shutdown::new()).expect("a pair");
     let any = "127.0.0.1:0".parse().expect("an address");
     let bound = Bound::tcp(any, Some(facing)).await.expect("a port");
     let address = bound.local_addr().expect("its address");

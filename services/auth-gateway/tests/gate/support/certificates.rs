@@ -1,5 +1,7 @@
 //! Certificates of the tests' own authorities.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use rcgen::{
@@ -49,6 +51,7 @@ impl Root {
         let paths = (at("pem"), at("key"));
         std::fs::write(&paths.0, certificate).expect("write");
         std::fs::write(&paths.1, key).expect("write");
+        std::fs::set_permissions(&paths.1, Permissions::from_mode(0o600)).expect("chmod");
         paths
     }
 }

@@ -11,22 +11,21 @@ use sandgate_types::Malformed;
 
 /// Enough of files' facts to notice any change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Fingerprint(Vec<(PathBuf, Option<Facts>)>);
+pub struct Fingerprint(Vec<(PathBuf, Option<Facts>)>);
 
 /// Device, inode, size, times of content and of facts.
-type Facts = (u64, u64, u64, i64, i64, i64);
+type Facts = (u64, u64, u64, (i64, i64), (i64, i64));
 
 impl Fingerprint {
     /// What the files look like now.
-    pub(crate) fn of(paths: &BTreeSet<PathBuf>) -> Self {
+    pub fn of(paths: &BTreeSet<PathBuf>) -> Self {
         let facts = |facts: Metadata| {
             (
                 facts.dev(),
                 facts.ino(),
                 facts.size(),
-                facts.mtime(),
-                facts.mtime_nsec(),
-                facts.ctime(),
+                (facts.mtime(), facts.mtime_nsec()),
+                (facts.ctime(), facts.ctime_nsec()),
             )
         };
         let seen = paths.iter().map(|path| {
@@ -37,7 +36,8 @@ impl Fingerprint {
     }
 
     /// What the same files look like now.
-    pub(crate) fn again(&self) -> Self {
+    #[must_use]
+    pub fn again(&self) -> Self {
         Self::of(&self.0.iter().map(|(path, _)| path.clone()).collect())
     }
 }
@@ -45,7 +45,7 @@ impl Fingerprint {
 type Read<T> = Box<dyn Fn() -> Result<T, Malformed> + Send + Sync>;
 
 /// What was made of files, and how it is made anew.
-pub(crate) struct Watched<T> {
+pub struct Watched<T> {
     read: Read<T>,
     seen: Mutex<Fingerprint>,
     current: RwLock<T>,
@@ -56,7 +56,7 @@ impl<T: Clone> Watched<T> {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(crate) fn start(
+    pub fn start(
         files: impl IntoIterator<Item = PathBuf>,
         read: impl Fn() -> Result<T, Malformed> + Send + Sync + 'static,
     ) -> Result<Self, Malformed> {
@@ -70,7 +70,7 @@ impl<T: Clone> Watched<T> {
     }
 
     /// What was last made of them.
-    pub(crate) fn current(&self) -> T {
+    pub fn current(&self) -> T {
         self.current.read().clone()
     }
 
@@ -78,15 +78,14 @@ impl<T: Clone> Watched<T> {
     ///
     /// # Errors
     /// What is wrong with them, once for each change; the last good one goes on.
-    pub(crate) fn look(&self) -> Result<bool, Malformed> {
-        {
-            let mut seen = self.seen.lock();
-            let now = seen.again();
-            if *seen == now {
-                return Ok(false);
-            }
-            *seen = now;
+    pub fn look(&self) -> Result<bool, Malformed> {
+        // Held while they are read: of two who look at once, the one with the older files must not be the last.
+        let mut seen = self.seen.lock();
+        let now = seen.again();
+        if *seen == now {
+            return Ok(false);
         }
+        *seen = now;
         let newer = (self.read)()?;
         *self.current.write() = newer;
         Ok(true)
