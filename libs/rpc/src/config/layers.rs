@@ -264,8 +264,8 @@ fn common(key: &Value, one: Value) -> Result<(), String> {
     let read: Common = serde_yaml_ng::from_value(one).map_err(|error| error.to_string())?;
     match (key.as_str(), read.log_format.as_deref()) {
         (Some("log_format"), Some("text" | "json")) => Ok(()),
-        (Some("log_format"), _) => Err("must be text or json".to_owned()),
-        _ => Ok(()),
+        (Some("log_format"), None | Some(_)) => Err("must be text or json".to_owned()),
+        (None | Some(_), None | Some(_)) => Ok(()),
     }
 }
 
