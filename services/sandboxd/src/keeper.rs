@@ -13,6 +13,7 @@ mod identity;
 mod instance;
 mod kills;
 mod listener;
+mod peers;
 mod pipe;
 mod process;
 mod processes;

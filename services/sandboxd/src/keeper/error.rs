@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sandgate_rpc::{Fault, Reason};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::identity::Phase;
 use super::instance::{AttachError, Unusable, WORKSPACE};
+use super::peers::{PeerError, Trouble};
 use super::process::StdinError;
 use super::processes::StartError;
 use super::ring::NotKept;
@@ -202,39 +203,25 @@ pub(crate) fn not_synced(error: &Arc<SyncError>) -> Status {
             Fault::internal(Arc::clone(error))
         }
         SyncError::TooMany(_) => of_why("path", Why::TooMany),
-        SyncError::Store(answer) => return not_stored(error, answer),
+        SyncError::Store(said) => return not_stored(error, said),
         SyncError::Contended => Fault::aborted(reason("WORKSPACE_CONTENDED"), error.to_string()),
     };
     fault.into()
 }
 
-/// What the store answered: passing trouble as such, and a refusal with the store's own reason.
-fn not_stored(error: &Arc<SyncError>, answer: &Status) -> Status {
-    match answer.code() {
-        // A token that is not good now is renewed meanwhile.
-        Code::Ok
-        | Code::Cancelled
-        | Code::Unknown
-        | Code::DeadlineExceeded
-        | Code::Unavailable
-        | Code::Unauthenticated => {
+/// What the store said: passing trouble as such, and a refusal with the store's own reason.
+fn not_stored(error: &Arc<SyncError>, said: &PeerError) -> Status {
+    match said.trouble() {
+        Trouble::Away => {
             let reason = reason("STORE_UNAVAILABLE");
             status(Fault::unavailable(reason, error.to_string()).retry_after(SOON))
         }
-        Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::ResourceExhausted
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::OutOfRange => {
-            let details = Bytes::copy_from_slice(answer.details());
-            Status::with_details(answer.code(), answer.message(), details)
+        Trouble::Busy | Trouble::Overtaken | Trouble::Refused => {
+            let said = said.said();
+            let details = Bytes::copy_from_slice(said.details());
+            Status::with_details(said.code(), said.message(), details)
         }
-        Code::Unimplemented | Code::Internal | Code::DataLoss => {
-            status(Fault::internal(Arc::clone(error)))
-        }
+        Trouble::Broken => status(Fault::internal(Arc::clone(error))),
     }
 }
 
@@ -245,6 +232,8 @@ pub(crate) fn status(error: impl Into<Fault>) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]

@@ -15,6 +15,7 @@ use super::activity::Activity;
 use super::environment::{Environment, LISTENER_PORT};
 use super::gate::{DaemonChannel, Gate};
 use super::identity::{Identity, Phase, SharedIdentity, Tokens};
+use super::peers::{Reports, Versions};
 use super::process::{End, Process};
 use super::processes::{Launch, Processes, StartError};
 use super::renew;
@@ -102,7 +103,7 @@ impl Instance {
     ) -> Arc<Self> {
         let identity = SharedIdentity::new(Identity::default());
         let channel = DaemonChannel::new(gate, Arc::<Identity>::clone(&identity));
-        let reporter = Reporter::new(channel.clone(), &tasks);
+        let reporter = Reporter::new(Reports::new(channel.clone()), &tasks);
         let activity = Activity::default();
         let processes = Processes::new(
             Arc::clone(&runner),
@@ -113,7 +114,7 @@ impl Instance {
         );
         let parts = Parts {
             runner: Arc::clone(&runner),
-            channel: channel.clone(),
+            versions: Versions::new(channel.clone()),
             reporter: reporter.clone(),
             clock: Arc::clone(&clock),
             activity: activity.clone(),
@@ -176,6 +177,7 @@ impl Instance {
             let _ending = start.send(Start {
                 version: workspace_version,
                 seed: chunking_seed,
+                place: sandgate_telemetry::propagation::current_place(),
             });
         }
         self.until_end(

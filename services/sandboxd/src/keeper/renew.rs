@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandgate_api::token::v1 as pb;
-use sandgate_api::token::v1::token_service_client::TokenServiceClient;
-use sandgate_types::{Clock, Malformed, Timestamp};
+use sandgate_types::{Clock, Timestamp};
 
 use super::gate::DaemonChannel;
-use super::identity::{SharedIdentity, Token, Tokens};
+use super::identity::SharedIdentity;
+use super::peers::renew;
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -29,13 +28,16 @@ pub(crate) async fn keep(identity: SharedIdentity, channel: DaemonChannel, clock
         tokio::time::sleep(rest(clock.now(), expires_at)).await;
         let mut backoff = PAUSE;
         loop {
-            match renew(channel.clone()).await {
+            match renew(channel.clone(), ATTEMPT).await {
                 Ok(tokens) => {
                     identity.renew(tokens);
                     break;
                 }
                 Err(error) => {
-                    tracing::warn!(error = &*error, "the session's tokens could not be renewed")
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the session's tokens could not be renewed"
+                    );
                 }
             }
             let now = clock.now();
@@ -60,36 +62,13 @@ fn pause(backoff: Duration, now: Timestamp, expires_at: Timestamp) -> Duration {
     backoff.min(expires_at.since(now) / 4).max(PAUSE_MIN)
 }
 
-async fn renew(channel: DaemonChannel) -> Result<Tokens, Box<dyn std::error::Error + Send + Sync>> {
-    let mut client = TokenServiceClient::new(channel);
-    let mut request = tonic::Request::new(pb::RenewSessionRequest {});
-    request.set_timeout(ATTEMPT);
-    let answer = tokio::time::timeout(ATTEMPT, client.renew_session(request)).await??;
-    let pb::RenewSessionResponse { tokens } = answer.into_inner();
-    let pb::TokenPair {
-        agent_token,
-        daemon_token,
-        expires_at,
-    } = tokens.ok_or_else(|| missing("tokens"))?;
-    let expires_at = expires_at.ok_or_else(|| missing("tokens.expires_at"))?;
-    Ok(Tokens {
-        agent: Token::new(agent_token)?,
-        daemon: Token::new(daemon_token)?,
-        expires_at: sandgate_api::timestamp_from("tokens.expires_at", &expires_at)?,
-    })
-}
-
-fn missing(field: &str) -> Malformed {
-    Malformed::new(field, "must be set")
-}
-
 #[cfg(test)]
 mod tests {
     use sandgate_rpc::Shutdown;
     use tokio::time::Instant;
 
     use super::super::gate::Gate;
-    use super::super::identity::Identity;
+    use super::super::identity::{Identity, Token, Tokens};
     use super::*;
 
     /// Goes with the runtime's time, which stands still but for sleeps.

@@ -10,14 +10,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use sandgate_api::orchestrator::v1 as pb;
-use sandgate_api::orchestrator::v1::instance_service_client::InstanceServiceClient;
-use sandgate_api::orchestrator::v1::report_instance_request::Event;
 use sandgate_rpc::Shutdown;
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
-use super::gate::DaemonChannel;
+use super::peers::Reports;
 use super::process::{End, How};
 use super::sync::HydrateError;
 
@@ -43,6 +40,33 @@ struct Waiting {
     added: Notify,
 }
 
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The workspace is there.
+    Hydrated {
+        /// As this version.
+        version: String,
+    },
+    /// The workspace could not be brought in.
+    HydrateFailed {
+        /// Why.
+        message: String,
+    },
+    /// A version was stored.
+    Synced {
+        /// This one.
+        version: String,
+    },
+    /// The template's command ended.
+    CommandEnded {
+        /// In this way.
+        how: How,
+        /// The end of what it wrote.
+        last_output: Vec<u8>,
+    },
+}
+
 /// What happened, and the trace of it.
 #[derive(Debug)]
 struct Report {
@@ -51,13 +75,13 @@ struct Report {
 }
 
 impl Reporter {
-    /// Reports through `channel`, by a task that ends with `tasks`.
-    pub(crate) fn new(channel: DaemonChannel, tasks: &Shutdown) -> Self {
+    /// Tells `reports`, by a task that ends with `tasks`.
+    pub(crate) fn new(reports: Reports, tasks: &Shutdown) -> Self {
         let waiting = Arc::<Waiting>::default();
         let (told, ending) = (Arc::clone(&waiting), tasks.clone());
         tasks.spawn("report", async move {
             tokio::select! {
-                () = told.tell_all(channel) => {}
+                () = told.tell_all(reports) => {}
                 () = ending.cancelled() => {}
             }
         });
@@ -66,36 +90,31 @@ impl Reporter {
 
     /// The workspace is there.
     pub(crate) fn hydrated(&self, version: &str) {
-        self.tell(Event::Hydrated(pb::Hydrated {
+        self.tell(Event::Hydrated {
             version: version.to_owned(),
-        }));
+        });
     }
 
     /// The workspace could not be brought in.
     pub(crate) fn hydrate_failed(&self, error: &HydrateError) {
         let mut message = error.to_string();
         message.truncate(message.floor_char_boundary(MESSAGE_MAX_BYTES));
-        self.tell(Event::HydrateFailed(pb::HydrateFailed { message }));
+        self.tell(Event::HydrateFailed { message });
     }
 
     /// A version was stored.
     pub(crate) fn synced(&self, version: &str) {
-        self.tell(Event::Synced(pb::Synced {
+        self.tell(Event::Synced {
             version: version.to_owned(),
-        }));
+        });
     }
 
     /// The template's command ended.
     pub(crate) fn command_ended(&self, end: End, last_output: Vec<u8>) {
-        let (exit_code, signal) = match end.how {
-            How::Exited(code) => (Some(code), None),
-            How::Signalled(signal) => (None, Some(signal)),
-        };
-        self.tell(Event::CommandEnded(pb::CommandEnded {
-            exit_code,
-            signal,
+        self.tell(Event::CommandEnded {
+            how: end.how,
             last_output,
-        }));
+        });
     }
 
     fn tell(&self, event: Event) {
@@ -111,35 +130,30 @@ impl Reporter {
 }
 
 impl Waiting {
-    async fn tell_all(&self, channel: DaemonChannel) {
+    async fn tell_all(&self, mut reports: Reports) {
         loop {
             let next = self.reports.lock().pop_front();
             match next {
                 Some(Report { event, span }) => {
-                    self.until_heard(channel.clone(), event)
-                        .instrument(span)
-                        .await;
+                    self.until_heard(&mut reports, event).instrument(span).await;
                 }
                 None => self.added.notified().await,
             }
         }
     }
 
-    async fn until_heard(&self, channel: DaemonChannel, event: Event) {
-        let mut client = InstanceServiceClient::new(channel);
+    async fn until_heard(&self, reports: &mut Reports, event: Event) {
         let mut pause = PAUSE;
         for _ in 0..ATTEMPTS_MAX {
             if is_version(&event) && self.knows_a_newer_version() {
                 return;
             }
-            let mut request = tonic::Request::new(pb::ReportInstanceRequest {
-                event: Some(event.clone()),
-            });
-            request.set_timeout(ATTEMPT);
-            match tokio::time::timeout(ATTEMPT, client.report_instance(request)).await {
-                Ok(Ok(_)) => return,
-                Ok(Err(status)) => tracing::debug!(code = ?status.code(), "a report was not heard"),
-                Err(_) => tracing::debug!("a report was not answered"),
+            match reports.tell(&event, ATTEMPT).await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a report was not heard"
+                ),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -155,7 +169,7 @@ impl Waiting {
 
 fn is_version(event: &Event) -> bool {
     match event {
-        Event::Synced(_) => true,
-        Event::Hydrated(_) | Event::HydrateFailed(_) | Event::CommandEnded(_) => false,
+        Event::Synced { .. } => true,
+        Event::Hydrated { .. } | Event::HydrateFailed { .. } | Event::CommandEnded { .. } => false,
     }
 }

@@ -19,20 +19,24 @@ use std::sync::Arc;
 
 use sandgate_rpc::Shutdown;
 use sandgate_spawn::memory::give_back;
+use sandgate_telemetry::{propagation, semconv};
 use sandgate_types::Clock;
 use sandgate_workspace::ChunkingSeed;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use self::pace::Pace;
 use self::round::Round;
 use self::snapshot::Snapshot;
 use super::activity::Activity;
-use super::gate::DaemonChannel;
+use super::peers::{PeerError, Versions};
 use super::report::Reporter;
 use super::runner::{Runner, RunnerError};
 
 use self::left_out::LeftOut;
+pub(crate) use commit::Change;
 pub(crate) use hydrate::HydrateError;
 
 /// Who may ask at a time.
@@ -74,20 +78,14 @@ pub(crate) enum SyncError {
     #[error(transparent)]
     TooMany(#[from] snapshot::TooMany),
     /// The store refused or could not be reached.
-    #[error("the store answered {:?}", .0.code())]
-    Store(#[from] Box<tonic::Status>),
+    #[error(transparent)]
+    Store(#[from] PeerError),
     /// The head moved at every attempt.
     #[error("the head of the workspace moves faster than a version can be stored")]
     Contended,
     /// The keeper is ending, or as many ask as may.
     #[error("the keeper takes no syncs now")]
     Ending,
-}
-
-impl From<tonic::Status> for SyncError {
-    fn from(status: tonic::Status) -> Self {
-        Self::Store(Box::new(status))
-    }
 }
 
 type Asker = oneshot::Sender<Result<Synced, Arc<SyncError>>>;
@@ -103,7 +101,7 @@ pub(crate) struct Syncer {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) runner: Arc<Runner>,
-    pub(crate) channel: DaemonChannel,
+    pub(crate) versions: Versions,
     pub(crate) reporter: Reporter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) activity: Activity,
@@ -116,6 +114,8 @@ pub(crate) struct Start {
     pub(crate) version: String,
     /// Where chunks are cut.
     pub(crate) seed: ChunkingSeed,
+    /// The place in its trace of the call that gave all this.
+    pub(crate) place: propagation::Context,
 }
 
 /// The task's state.
@@ -172,7 +172,12 @@ async fn run(
     hydration: &watch::Sender<Hydration>,
     mut asked: mpsc::Receiver<Asker>,
 ) {
-    let Ok(Start { version, seed }) = start.await else {
+    let Ok(Start {
+        version,
+        seed,
+        place,
+    }) = start.await
+    else {
         return;
     };
     let mut store = Store {
@@ -182,7 +187,7 @@ async fn run(
         head: String::new(),
         follows_others: false,
     };
-    match store.hydrate(&version).await {
+    match store.bring_in(&version, place).await {
         Ok(()) => {
             hydration.send_replace(Hydration::Complete);
             store.parts.reporter.hydrated(&store.head);
@@ -206,6 +211,24 @@ async fn run(
 }
 
 impl Store {
+    /// Brings `version` in, as part of the trace of the call that named it; that call is answered long before.
+    async fn bring_in(
+        &mut self,
+        version: &str,
+        place: propagation::Context,
+    ) -> Result<(), HydrateError> {
+        if version.is_empty() {
+            return Ok(());
+        }
+        let span = tracing::info_span!(parent: None, "hydrate", { semconv::OTEL_STATUS_CODE } = Empty);
+        propagation::join(&span, place);
+        let brought = self.hydrate(version).instrument(span.clone()).await;
+        if brought.is_err() {
+            span.record(semconv::OTEL_STATUS_CODE, "ERROR");
+        }
+        brought
+    }
+
     async fn serve(mut self, mut asked: mpsc::Receiver<Asker>) {
         let mut pace = Pace::new(self.parts.activity.count());
         let activity = self.parts.activity.clone();

@@ -1,23 +1,20 @@
 //! The content of a changed file: read, cut, and sent as far as the store lacks it.
 
-use sandgate_api::storage::v1 as pb;
-use sandgate_api::storage::v1::sync_service_client::SyncServiceClient;
-use sandgate_workspace::{ContentHash, Cutter, FILE_MAX_BYTES, FILE_PIECES_MAX, Piece, Stated};
 use std::collections::BTreeSet;
+
+use sandgate_workspace::{ContentHash, Cutter, FILE_MAX_BYTES, FILE_PIECES_MAX, Piece, Stated};
 
 use super::SyncError;
 use super::bytes::{extent, has_more_pieces, look_at, read_at};
 use super::snapshot::Fingerprint;
 use super::source::{Opened, Source};
-use crate::keeper::gate::DaemonChannel;
+use crate::keeper::peers::Versions;
 use crate::protocol::PIECE_MAX_BYTES;
 
 /// Chunks that wait to be offered together: few calls, and little memory.
 const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The published limit of an offer is 4,096.
 const BATCH_MAX_CHUNKS: usize = 1024;
-/// The published limit of one message is 2 MiB of chunks.
-const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
 
 /// A file as it was read.
 #[derive(Debug)]
@@ -46,7 +43,7 @@ pub(super) enum Reading {
 /// An upload in progress.
 #[derive(Debug)]
 pub(super) struct Upload {
-    client: SyncServiceClient<DaemonChannel>,
+    versions: Versions,
     id: String,
     waiting: Vec<(ContentHash, Vec<u8>)>,
     waiting_bytes: usize,
@@ -55,15 +52,10 @@ pub(super) struct Upload {
 
 impl Upload {
     /// Begins an upload for a version behind `parent`.
-    pub(super) async fn begin(channel: DaemonChannel, parent: &str) -> Result<Self, SyncError> {
-        let mut client = SyncServiceClient::new(channel);
-        let request = pb::BeginUploadRequest {
-            parent: parent.to_owned(),
-        };
-        let pb::BeginUploadResponse { upload_id: id } =
-            client.begin_upload(request).await?.into_inner();
+    pub(super) async fn begin(mut versions: Versions, parent: &str) -> Result<Self, SyncError> {
+        let id = versions.begin(parent).await?;
         Ok(Self {
-            client,
+            versions,
             id,
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -190,20 +182,8 @@ impl Upload {
         if waiting.is_empty() {
             return Ok(());
         }
-        let hashes = waiting
-            .iter()
-            .map(|(name, _)| name.as_bytes().to_vec())
-            .collect();
-        let offer = pb::OfferChunksRequest {
-            upload_id: self.id.clone(),
-            hashes,
-        };
-        let pb::OfferChunksResponse { missing } =
-            self.client.offer_chunks(offer).await?.into_inner();
-        let missing: BTreeSet<usize> = missing
-            .into_iter()
-            .filter_map(|index| usize::try_from(index).ok())
-            .collect();
+        let names = waiting.iter().map(|(name, _)| name);
+        let missing = self.versions.offer(&self.id, names).await?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -211,31 +191,10 @@ impl Upload {
             .into_iter()
             .enumerate()
             .filter(|(index, _)| missing.contains(index));
-        let messages = messages(&self.id, lacking.map(|(_, (_, chunk))| chunk));
-        self.client
-            .upload_chunks(tokio_stream::iter(messages))
-            .await?;
+        let chunks = lacking.map(|(_, (_, chunk))| chunk);
+        self.versions.send(&self.id, chunks).await?;
         Ok(())
     }
-}
-
-fn messages(upload: &str, chunks: impl Iterator<Item = Vec<u8>>) -> Vec<pb::UploadChunksRequest> {
-    let mut messages: Vec<pb::UploadChunksRequest> = Vec::new();
-    let mut bytes = usize::MAX;
-    for chunk in chunks {
-        bytes = bytes.saturating_add(chunk.len());
-        if bytes > MESSAGE_MAX_BYTES {
-            messages.push(pb::UploadChunksRequest {
-                upload_id: upload.to_owned(),
-                chunks: Vec::new(),
-            });
-            bytes = chunk.len();
-        }
-        if let Some(last) = messages.last_mut() {
-            last.chunks.push(chunk.into());
-        }
-    }
-    messages
 }
 
 /// Forgets what was read of a file that is not there any more.
@@ -247,34 +206,5 @@ fn cut(cutter: &mut Cutter) -> Reading {
 fn hole(content: &mut Stated, length: u64) {
     if length > 0 {
         content.push(Piece::Hole(length));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_grouped_into_messages_below_the_limit_and_none_is_lost() {
-        let chunks: Vec<Vec<u8>> = (0..20).map(|number| vec![number; 200_000]).collect();
-        let messages = messages("u", chunks.clone().into_iter());
-        let sent: Vec<Vec<u8>> = messages
-            .iter()
-            .flat_map(|message| &message.chunks)
-            .map(|chunk| chunk.to_vec())
-            .collect();
-        assert_eq!(sent, chunks);
-        let sizes = messages.iter().map(|message| {
-            message
-                .chunks
-                .iter()
-                .map(|chunk| chunk.len())
-                .sum::<usize>()
-        });
-        assert!(
-            sizes
-                .clone()
-                .all(|size| size > 0 && size <= MESSAGE_MAX_BYTES)
-        );
     }
 }

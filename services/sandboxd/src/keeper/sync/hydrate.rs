@@ -3,18 +3,15 @@
 
 use std::time::Duration;
 
-use sandgate_api::storage::v1 as pb;
-use sandgate_api::storage::v1::hydrate_response::Part;
-use sandgate_api::storage::v1::sync_service_client::SyncServiceClient;
 use sandgate_types::Malformed;
 use sandgate_workspace::tree::Mtime;
 use sandgate_workspace::{Entry, Node};
 use tokio::time::Instant;
-use tonic::Code;
 
 use super::Store;
 use super::changes::{fingerprint_of, read_at};
 use super::snapshot::{ENTRIES_MAX, FileTime, TooMany};
+use crate::keeper::peers::{Bringing, Brought, PeerError, Trouble};
 use crate::keeper::runner::{ApplyStream, RunnerError};
 use crate::protocol::{ApplyPart, Data, Info, Kind, Nothing, PIECE_MAX_BYTES, Time, WalkPart};
 
@@ -31,8 +28,8 @@ const TICK: Duration = Duration::from_millis(12);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HydrateError {
     /// The store refused or could not be reached.
-    #[error("the store answered {:?}", .0.code())]
-    Store(#[from] Box<tonic::Status>),
+    #[error(transparent)]
+    Store(#[from] PeerError),
     /// The stream ended before it was complete.
     #[error("the store's stream was cut")]
     Cut,
@@ -47,53 +44,23 @@ pub(crate) enum HydrateError {
     TooMany(#[from] TooMany),
 }
 
-impl From<tonic::Status> for HydrateError {
-    fn from(status: tonic::Status) -> Self {
-        Self::Store(Box::new(status))
-    }
-}
-
 impl HydrateError {
     /// Whether the same may succeed a moment later.
     fn passes(&self) -> bool {
         match self {
             Self::Cut => true,
-            Self::Store(answer) => passes(answer),
+            Self::Store(error) => match error.trouble() {
+                Trouble::Away | Trouble::Busy | Trouble::Overtaken => true,
+                Trouble::Refused | Trouble::Broken => false,
+            },
             Self::Malformed(_) | Self::Runner(_) | Self::TooMany(_) => false,
         }
-    }
-}
-
-fn passes(answer: &tonic::Status) -> bool {
-    match answer.code() {
-        Code::Cancelled
-        | Code::Unknown
-        | Code::DeadlineExceeded
-        | Code::ResourceExhausted
-        | Code::Aborted
-        | Code::Unavailable
-        // A token that is not good now is renewed meanwhile.
-        | Code::Unauthenticated => true,
-        // With a cause it is the connection's end, which is called so here and not by the store.
-        Code::Internal => std::error::Error::source(answer).is_some(),
-        Code::Ok
-        | Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::FailedPrecondition
-        | Code::OutOfRange
-        | Code::Unimplemented
-        | Code::DataLoss => false,
     }
 }
 
 impl Store {
     /// Brings `version` in, and learns what it looks like.
     pub(super) async fn hydrate(&mut self, version: &str) -> Result<(), HydrateError> {
-        if version.is_empty() {
-            return Ok(());
-        }
         let (begun, mut pause) = (Instant::now(), PAUSE);
         loop {
             match self.try_hydrate(version).await {
@@ -111,11 +78,7 @@ impl Store {
     }
 
     async fn try_hydrate(&mut self, version: &str) -> Result<(), HydrateError> {
-        let request = pb::HydrateRequest {
-            version: version.to_owned(),
-        };
-        let mut client = SyncServiceClient::new(self.parts.channel.clone());
-        let mut stream = client.hydrate(request).await?.into_inner();
+        let mut stream = self.parts.versions.bring(version).await?;
         let mut apply = self.parts.runner.apply().await?;
         match bring(&mut stream, &mut apply).await {
             Ok(()) => apply.finish().await?,
@@ -157,24 +120,6 @@ impl Store {
         tokio::time::sleep(rest).await;
         Ok(())
     }
-
-    /// The version that is the head now.
-    pub(super) async fn newest(&self) -> Result<String, tonic::Status> {
-        let mut client = SyncServiceClient::new(self.parts.channel.clone());
-        let mut stream = client
-            .hydrate(pb::HydrateRequest {
-                version: String::new(),
-            })
-            .await?
-            .into_inner();
-        // The header is all that is wanted; the stream is dropped behind it.
-        match stream.message().await?.and_then(|first| first.part) {
-            Some(Part::Header(pb::HydrateHeader { version, .. })) => Ok(version),
-            Some(Part::Entry(_) | Part::Data(_) | Part::Done(_)) | None => Err(
-                tonic::Status::data_loss("the store's stream does not begin with its header"),
-            ),
-        }
-    }
 }
 
 /// Why not everything was brought.
@@ -189,23 +134,19 @@ impl<E: Into<HydrateError>> From<E> for Stopped {
     }
 }
 
-async fn bring(
-    stream: &mut tonic::Streaming<pb::HydrateResponse>,
-    apply: &mut ApplyStream,
-) -> Result<(), Stopped> {
+async fn bring(stream: &mut Bringing, apply: &mut ApplyStream) -> Result<(), Stopped> {
     let mut count = 0;
-    while let Some(pb::HydrateResponse { part }) = stream.message().await? {
-        match part {
+    while let Some(part) = stream.next().await? {
+        match part? {
             // What it says is believed only where it refuses: what will come is told by what comes.
-            Some(Part::Header(header)) => at_most(usize::try_from(header.entries).ok())?,
-            Some(Part::Entry(entry)) => {
+            Brought::Entries(entries) => at_most(usize::try_from(entries).ok())?,
+            Brought::Entry(entry) => {
                 count += 1;
                 at_most(Some(count))?;
-                let entry = Entry::from_wire_without_content(entry)?;
                 send(apply, ApplyPart::Entry(info_of(entry))).await?;
             }
-            Some(Part::Data(pb::FileData { mut offset, data })) => {
-                for bytes in data.chunks(PIECE_MAX_BYTES) {
+            Brought::Data { mut offset, bytes } => {
+                for bytes in bytes.chunks(PIECE_MAX_BYTES) {
                     send(
                         apply,
                         ApplyPart::Data(Data {
@@ -217,10 +158,7 @@ async fn bring(
                     offset = offset.saturating_add(bytes.len() as u64);
                 }
             }
-            Some(Part::Done(_)) => {
-                return send(apply, ApplyPart::Done(Nothing {})).await;
-            }
-            None => return Err(HydrateError::Cut.into()),
+            Brought::Done => return send(apply, ApplyPart::Done(Nothing {})).await,
         }
     }
     Err(HydrateError::Cut.into())

@@ -6,17 +6,16 @@
 
 use std::collections::BTreeSet;
 
-use sandgate_api::storage::v1 as pb;
-use sandgate_api::storage::v1::change::Change as Kind;
-use sandgate_workspace::{Cutter, Entry, Node, TreePath};
+use sandgate_workspace::{Cutter, Entry, Node, Stated, TreePath};
 
 use super::changes::{Seen, fingerprint_of, mtime_of, read_at};
-use super::commit::path_of;
+use super::commit::Change;
 use super::content::{Read, Reading, Upload};
 use super::left_out::LeftOut;
 use super::snapshot::{self, Differences, FileTime, Fingerprint, Found};
 use super::source::{Hold, Opened, Source, found as found_by};
 use super::{Store, SyncError, Synced};
+use crate::keeper::peers::Trouble;
 
 /// How often a head that moves is followed.
 const ATTEMPTS_MAX: usize = 5;
@@ -59,8 +58,8 @@ impl<'a> Round<'a> {
             }
             match self.store_differences(differences).await {
                 Ok(()) => return Ok(self.synced()),
-                Err(SyncError::Store(status)) if status.code() == tonic::Code::Aborted => {
-                    self.store.head = self.store.newest().await?;
+                Err(SyncError::Store(error)) if error.trouble() == Trouble::Overtaken => {
+                    self.store.head = self.store.parts.versions.newest().await?;
                     self.store.follows_others = true;
                 }
                 Err(error) => return Err(error),
@@ -78,7 +77,7 @@ impl<'a> Round<'a> {
 
     async fn store_differences(&mut self, differences: Differences) -> Result<(), SyncError> {
         let Differences { changed, removed } = differences;
-        let mut upload = Upload::begin(self.store.parts.channel.clone(), &self.store.head).await?;
+        let mut upload = Upload::begin(self.store.parts.versions.clone(), &self.store.head).await?;
         let (mut changes, mut upserts) = (Vec::new(), Vec::new());
         // Below what could not be read nothing can be stored either.
         let mut absent: BTreeSet<Vec<u8>> = BTreeSet::new();
@@ -89,9 +88,7 @@ impl<'a> Round<'a> {
             let path = found.path.clone();
             match self.read(found, &mut upload).await? {
                 Some((entry, upsert)) => {
-                    changes.push(pb::Change {
-                        change: Some(Kind::Upsert(entry)),
-                    });
+                    changes.push(Change::Upsert(entry));
                     upserts.push(upsert);
                 }
                 None => {
@@ -103,10 +100,8 @@ impl<'a> Round<'a> {
         if self.store.follows_others {
             changes.extend(self.directories_above(&changes, &removed));
         }
-        changes.extend(removed.iter().map(|path| pb::Change {
-            change: Some(Kind::Removed(path.to_vec())),
-        }));
-        changes.sort_by(|one, other| path_of(one).cmp(path_of(other)));
+        changes.extend(removed.iter().cloned().map(Change::Removed));
+        changes.sort_by(|one, other| one.path().cmp(other.path()));
         if changes.is_empty() {
             return Ok(());
         }
@@ -126,15 +121,15 @@ impl<'a> Round<'a> {
     }
 
     /// The directories above what is stored: a head of somebody else may lack them, though they have not changed.
-    fn directories_above(&self, changes: &[pb::Change], removed: &[Box<[u8]>]) -> Vec<pb::Change> {
+    fn directories_above(&self, changes: &[Change], removed: &[Box<[u8]>]) -> Vec<Change> {
         let named: BTreeSet<&[u8]> = changes
             .iter()
-            .map(path_of)
+            .map(Change::path)
             .chain(removed.iter().map(|path| &**path))
             .collect();
         let above: BTreeSet<TreePath> = changes
             .iter()
-            .filter_map(|change| TreePath::parse("path", path_of(change)).ok())
+            .filter_map(|change| TreePath::parse("path", change.path()).ok())
             .flat_map(|path| path.ancestors().collect::<Vec<_>>())
             .filter(|path| !named.contains(path.as_bytes()))
             .collect();
@@ -146,9 +141,7 @@ impl<'a> Round<'a> {
                 mtime: mtime_of(fingerprint.modified),
                 node: Node::Directory,
             };
-            Some(pb::Change {
-                change: Some(Kind::Upsert(entry.to_wire())),
-            })
+            Some(Change::Upsert(entry))
         });
         known.collect()
     }
@@ -158,7 +151,7 @@ impl<'a> Round<'a> {
         &mut self,
         found: Found,
         upload: &mut Upload,
-    ) -> Result<Option<(pb::Entry, Upsert)>, SyncError> {
+    ) -> Result<Option<(Entry<Stated>, Upsert)>, SyncError> {
         let Found { path, fingerprint } = found;
         let Ok(tree_path) = TreePath::parse("path", &path) else {
             return Ok(None);
@@ -207,7 +200,7 @@ impl<'a> Round<'a> {
             node,
         };
         Ok(Some((
-            entry.to_wire(),
+            entry,
             Upsert {
                 path,
                 fingerprint,
