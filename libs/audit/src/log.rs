@@ -12,15 +12,15 @@ use parking_lot::{Condvar, Mutex};
 use sandgate_types::{AuditEventId, Clock};
 use tokio::sync::watch;
 
-use crate::record::{Entry, HASH_BYTES, sealed};
-use crate::segment::{SEGMENT_MAX_BYTES, Segment, frame};
+use crate::record::{Entry, HASH_BYTES, bare};
+use crate::segment::{SEGMENT_MAX_BYTES, Segment, frame_sealed};
 
 /// Records that may wait for the disk. At a few hundred bytes each it bounds memory, and a disk that is
 /// this far behind has to stop whoever decides.
 pub const QUEUE_MAX: usize = 8_192;
 /// How long a record for whose place on the disk nobody waits may lie in memory: the calls of that time share
 /// one write, which costs more than any of them.
-const LINGER: Duration = Duration::from_millis(5);
+const LINGER: Duration = Duration::from_millis(10);
 /// So many records are written without lingering, so that the room for new ones does not shrink.
 const GROUP_MAX: usize = QUEUE_MAX / 8;
 
@@ -165,12 +165,11 @@ impl Log {
         let sequence = queue.next;
         // Inside the lock: the clock is read in the order of the chain.
         let at = shared.clock.now();
-        let (record, hash) = sealed(&shared.writer, sequence, at, queue.previous, entry);
-        queue.previous = hash;
+        let record = bare(&shared.writer, sequence, at, queue.previous, entry);
+        let is_first = queue.frames.is_empty();
+        queue.previous = frame_sealed(&record, &mut queue.frames);
         queue.next += 1;
         queue.waiting += 1;
-        let is_first = queue.frames.is_empty();
-        frame(&record, &mut queue.frames);
         let is_group = queue.waiting == GROUP_MAX;
         drop(queue);
         // The records between are written with these, whether or not the bell rings for them.

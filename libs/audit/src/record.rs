@@ -74,17 +74,19 @@ pub fn seal(
     previous: [u8; HASH_BYTES],
     entry: Entry,
 ) -> pb::Record {
-    sealed(writer, sequence, at, previous, entry).0
+    let mut record = bare(writer, sequence, at, previous, entry);
+    record.hash = hash_of(&record).to_vec();
+    record
 }
 
-/// [`seal`], with the hash that the next record is tied by.
-pub(crate) fn sealed(
+/// [`seal`], without the hash yet.
+pub(crate) fn bare(
     writer: &str,
     sequence: i64,
     at: Timestamp,
     previous: [u8; HASH_BYTES],
     entry: Entry,
-) -> (pb::Record, [u8; HASH_BYTES]) {
+) -> pb::Record {
     let Entry {
         decision,
         action,
@@ -99,7 +101,7 @@ pub(crate) fn sealed(
         Decision::Refused => (pb::Decision::Refused, 0),
         Decision::RefusedMore(count) => (pb::Decision::Refused, count.into()),
     };
-    let mut record = pb::Record {
+    pb::Record {
         writer: writer.to_owned(),
         sequence,
         at: Some(timestamp_to(at)),
@@ -113,11 +115,7 @@ pub(crate) fn sealed(
         count,
         previous_hash: previous.to_vec(),
         hash: Vec::new(),
-    };
-    // There is no hash in it yet, so this is all that it covers.
-    let hash = *blake3::hash(&record.encode_to_vec()).as_bytes();
-    record.hash = hash.to_vec();
-    (record, hash)
+    }
 }
 
 /// The hash that a record must carry: over the encoding of all its fields but the hash itself.

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use sandgate_api::audit::v1 as pb;
 
-use crate::record::hash_of;
+use crate::record::{HASH_BYTES, hash_of};
 
 /// A segment is closed at this size, so that what was shipped can go.
 pub(crate) const SEGMENT_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// A record has a dozen fields of at most 256 bytes; a longer frame is no frame.
 const FRAME_MAX_BYTES: usize = 8 * 1024;
+/// A frame begins with the length of what follows.
+const LENGTH_BYTES: usize = 4;
 const ENDING: &str = "segment";
 
 /// A segment by its file's name: `<service>.<start>.<first number>.segment`.
@@ -88,9 +90,8 @@ impl Segment {
             if record.sequence > acknowledged {
                 return Ok(false);
             }
-            let mut frame_of = Vec::new();
-            frame(&record, &mut frame_of);
-            whole += u64::try_from(frame_of.len()).unwrap_or(u64::MAX);
+            let frame = LENGTH_BYTES + record.encoded_len();
+            whole += u64::try_from(frame).unwrap_or(u64::MAX);
         }
         Ok(whole == length)
     }
@@ -110,17 +111,28 @@ impl Segment {
     }
 }
 
-/// Appends the frame of a record.
-pub(crate) fn frame(record: &pb::Record, to: &mut Vec<u8>) {
-    let length = u32::try_from(record.encoded_len()).unwrap_or(u32::MAX);
-    to.extend_from_slice(&length.to_le_bytes());
+/// Appends the frame of a record that has no hash yet, and answers the hash that it has there.
+///
+/// A message's encoding may be followed by that of more of its fields, so what the hash covers is written once.
+pub(crate) fn frame_sealed(bare: &pb::Record, to: &mut Vec<u8>) -> [u8; HASH_BYTES] {
+    let at = to.len();
+    to.extend_from_slice(&[0; LENGTH_BYTES]);
     // Fails where there is no room; a vector makes it.
-    let _infallible = record.encode(to);
+    let _infallible = bare.encode(to);
+    let hash = *blake3::hash(&to[at + LENGTH_BYTES..]).as_bytes();
+    let rest = pb::Record {
+        hash: hash.to_vec(),
+        ..pb::Record::default()
+    };
+    let _infallible = rest.encode(to);
+    let length = u32::try_from(to.len() - at - LENGTH_BYTES).unwrap_or(u32::MAX);
+    to[at..at + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+    hash
 }
 
 /// The next whole record; nothing at the end, or before a frame that is not whole.
 fn next_record(reader: &mut impl Read) -> io::Result<Option<pb::Record>> {
-    let mut length = [0; 4];
+    let mut length = [0; LENGTH_BYTES];
     if !filled(reader, &mut length)? {
         return Ok(None);
     }
