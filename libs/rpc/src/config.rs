@@ -45,7 +45,7 @@ pub use env::{Env, ProcessEnv};
 pub use held::HeldDirs;
 pub use problem::{Problem, Problems, Stop};
 pub use secret::SecretFile;
-pub use values::{Period, Size};
+pub use values::{Period, Size, required};
 
 /// What a process was told.
 #[derive(Debug, Clone)]

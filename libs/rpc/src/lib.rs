@@ -8,6 +8,8 @@ mod authorize;
 mod channel;
 mod code;
 pub mod config;
+#[cfg(feature = "crash-points")]
+pub mod crash;
 mod deadline;
 mod descriptors;
 mod fault;

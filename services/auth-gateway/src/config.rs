@@ -7,13 +7,11 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sandgate_rpc::config::required;
 use sandgate_types::{Malformed, Violations};
 
 pub use args::Args;
 
-/// Names the crash point at which a process of a test dies.
-#[cfg(feature = "crash-points")]
-const CRASH_POINT: &str = "SANDGATE_CRASH_POINT";
 /// Requests of one sandbox in a second: far more than an agent needs, far less than fills a processor.
 const SANDBOX_RATE: NonZeroU32 = NonZeroU32::new(1_000).expect("a thousand is not zero");
 /// Control calls of one tenant in a second: each writes a row or two, and services write a few hundred in a second, so
@@ -197,25 +195,6 @@ impl TryFrom<Args> for (Config, Sockets) {
             None => Err(violations),
         }
     }
-}
-
-fn required<T>(key: &str, value: Option<T>) -> Result<T, Malformed> {
-    value.ok_or_else(|| Malformed::new(key, "must be set"))
-}
-
-/// The crash point at which this process dies, if a test named one.
-#[cfg(feature = "crash-points")]
-pub(crate) fn crash_point() -> Option<&'static str> {
-    static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    NAMED
-        .get_or_init(|| {
-            use sandgate_rpc::config::{Env as _, ProcessEnv};
-            let mut variables = ProcessEnv.variables().into_iter();
-            variables
-                .find(|(name, _)| name == CRASH_POINT)
-                .and_then(|(_, value)| value.into_string().ok())
-        })
-        .as_deref()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sandgate_db::DatabaseUrl;
-use sandgate_rpc::config::Period;
+use sandgate_rpc::config::{Period, required};
 use sandgate_types::{Malformed, Violations};
 
 pub use self::args::Args;
@@ -15,9 +15,6 @@ use crate::template::Templates;
 
 mod args;
 
-/// Names the crash point at which a process of a test dies.
-#[cfg(feature = "crash-points")]
-const CRASH_POINT: &str = "SANDGATE_CRASH_POINT";
 /// The shortest that a person can look at what ended.
 const RETENTION_MIN: Duration = Duration::from_secs(60);
 const RETENTION_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -219,25 +216,6 @@ impl TryFrom<Args> for (Config, Process) {
             },
         ))
     }
-}
-
-fn required<T>(key: &str, value: Option<T>) -> Result<T, Malformed> {
-    value.ok_or_else(|| Malformed::new(key, "must be set"))
-}
-
-/// The crash point at which this process dies, if a test named one.
-#[cfg(feature = "crash-points")]
-pub(crate) fn crash_point() -> Option<&'static str> {
-    static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    NAMED
-        .get_or_init(|| {
-            use sandgate_rpc::config::{Env as _, ProcessEnv};
-            let mut variables = ProcessEnv.variables().into_iter();
-            variables
-                .find(|(name, _)| name == CRASH_POINT)
-                .and_then(|(_, value)| value.into_string().ok())
-        })
-        .as_deref()
 }
 
 #[cfg(test)]

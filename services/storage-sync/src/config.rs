@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandgate_db::DatabaseUrl;
-use sandgate_rpc::config::SecretFile;
+use sandgate_rpc::config::{SecretFile, required};
 use sandgate_types::{ByteSize, Malformed, Violations};
 use secrecy::SecretString;
 
@@ -28,9 +28,6 @@ const UPLOAD_MAX: ByteSize = ByteSize::gib(64);
 const WRITE_MAX: ByteSize = ByteSize::gib(1);
 /// As many as an upload of the default size has at the average length of a chunk.
 const UPLOAD_CHUNKS_MAX: u64 = 1 << 20;
-/// Names the place at which a binary with crash points dies.
-#[cfg(feature = "crash-points")]
-const CRASH_POINT: &str = "SANDGATE_CRASH_POINT";
 /// The runs of one conversation that were killed while they synced, within 24 h.
 const UPLOADS_OPEN_MAX: u64 = 64;
 
@@ -165,10 +162,6 @@ impl TryFrom<Args> for (Config, Endpoint) {
     }
 }
 
-fn required<T>(field: &str, value: Option<T>) -> Result<T, Malformed> {
-    value.ok_or_else(|| Malformed::new(field, "must be set"))
-}
-
 fn database_url(url: Option<String>, file: Option<SecretFile>) -> Result<DatabaseUrl, Malformed> {
     match (url, file) {
         (Some(url), None) => DatabaseUrl::parse(&SecretString::from(url)),
@@ -200,21 +193,6 @@ fn objects_directory(text: &str) -> Result<PathBuf, Malformed> {
     } else {
         refuse("must be an absolute path".to_owned())
     }
-}
-
-/// The crash point at which this process dies, if a test named one.
-#[cfg(feature = "crash-points")]
-pub(crate) fn crash_point() -> Option<&'static str> {
-    static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    NAMED
-        .get_or_init(|| {
-            use sandgate_rpc::config::{Env as _, ProcessEnv};
-            let mut variables = ProcessEnv.variables().into_iter();
-            variables
-                .find(|(name, _)| name == CRASH_POINT)
-                .and_then(|(_, value)| value.into_string().ok())
-        })
-        .as_deref()
 }
 
 #[cfg(test)]

@@ -17,16 +17,7 @@ pub const CRASH_POINTS: &[&str] = &[
 macro_rules! crash_point {
     ($name:literal) => {
         #[cfg(feature = "crash-points")]
-        $crate::crash::pass($name);
+        sandgate_rpc::crash::pass($name, $crate::crash::CRASH_POINTS);
     };
 }
 pub(crate) use crash_point;
-
-#[cfg(feature = "crash-points")]
-pub(crate) fn pass(name: &'static str) {
-    debug_assert!(CRASH_POINTS.contains(&name), "{name} is not listed");
-    if crate::config::crash_point() == Some(name) {
-        tracing::warn!(name, "dying as told");
-        std::process::abort();
-    }
-}

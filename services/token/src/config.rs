@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use sandgate_db::DatabaseUrl;
-use sandgate_rpc::config::{Period, SecretFile};
+use sandgate_rpc::config::{Period, SecretFile, required};
 use sandgate_session::TOKEN_MAX;
 use sandgate_types::{Malformed, Violations};
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,6 @@ const TOKEN_LIFETIME_MIN: Duration = Duration::from_secs(60);
 /// Endpoints of a cluster take this long to hear that we end.
 const DRAIN_DELAY: Duration = Duration::from_secs(0);
 const DRAIN_DELAY_MAX: Duration = Duration::from_secs(60);
-/// Names the place at which a binary with crash points dies.
-#[cfg(feature = "crash-points")]
-const CRASH_POINT: &str = "SANDGATE_CRASH_POINT";
 
 /// The settings of the token service.
 #[derive(Debug, Parser, Serialize, Deserialize)]
@@ -210,25 +207,6 @@ impl TryFrom<Args> for (Config, Socket) {
             None => Err(violations),
         }
     }
-}
-
-/// The crash point at which this process dies, if a test named one.
-#[cfg(feature = "crash-points")]
-pub(crate) fn crash_point() -> Option<&'static str> {
-    static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    NAMED
-        .get_or_init(|| {
-            use sandgate_rpc::config::{Env as _, ProcessEnv};
-            let mut variables = ProcessEnv.variables().into_iter();
-            variables
-                .find(|(name, _)| name == CRASH_POINT)
-                .and_then(|(_, value)| value.into_string().ok())
-        })
-        .as_deref()
-}
-
-fn required<T>(key: &str, value: Option<T>) -> Result<T, Malformed> {
-    value.ok_or_else(|| Malformed::new(key, "must be set"))
 }
 
 #[cfg(test)]

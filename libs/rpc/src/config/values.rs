@@ -21,6 +21,14 @@ fn rule(malformed: &Malformed) -> String {
     malformed.rule().to_owned()
 }
 
+/// What a process cannot be without.
+///
+/// # Errors
+/// That `key` must be set.
+pub fn required<T>(key: &str, value: Option<T>) -> Result<T, Malformed> {
+    value.ok_or_else(|| Malformed::new(key, "must be set"))
+}
+
 impl FromStr for Period {
     type Err = String;
 
