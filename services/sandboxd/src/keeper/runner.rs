@@ -7,14 +7,13 @@ mod file;
 mod launch;
 mod stream;
 mod tree;
+mod waiting;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use prost::Message as _;
 use sandgate_session::packet;
 use tokio::io::unix::AsyncFd;
@@ -30,6 +29,7 @@ use crate::protocol::{
 
 pub(crate) use launch::Size;
 pub(crate) use stream::{ApplyStream, WatchStream};
+use waiting::{Answered, Asked, Waiting};
 
 /// Why the runner did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -54,24 +54,11 @@ pub(crate) struct Greeting {
     pub(crate) open_ways: Vec<String>,
 }
 
-type Answered = (Outcome, Vec<OwnedFd>);
-
-/// Who waits for what.
-#[derive(Debug, Default)]
-struct Waiting {
-    last_id: u64,
-    answers: BTreeMap<u64, oneshot::Sender<Answered>>,
-    exits: BTreeMap<u64, oneshot::Sender<How>>,
-    /// Requests whose asker left; what they began is given up.
-    abandoned: Vec<u64>,
-    gone: bool,
-}
-
 /// The connection to the runner.
 #[derive(Debug)]
 pub(crate) struct Runner {
     socket: AsyncFd<OwnedFd>,
-    waiting: Mutex<Waiting>,
+    waiting: Waiting,
     /// Why processes ended.
     pub(crate) kills: Kills,
     gone: watch::Sender<bool>,
@@ -99,7 +86,7 @@ impl Runner {
         listener.set_nonblocking(true)?;
         let runner = Self {
             socket,
-            waiting: Mutex::default(),
+            waiting: Waiting::default(),
             kills,
             gone: watch::Sender::new(false),
         };
@@ -130,11 +117,7 @@ impl Runner {
                 }
             }
         }
-        let mut waiting = self.waiting.lock();
-        waiting.gone = true;
-        waiting.answers.clear();
-        waiting.exits.clear();
-        drop(waiting);
+        self.waiting.gone();
         self.gone.send_replace(true);
     }
 
@@ -150,16 +133,7 @@ impl Runner {
             Event::Answer(Answer {
                 id,
                 outcome: Some(outcome),
-            }) => {
-                let mut waiting = self.waiting.lock();
-                // An answer that nobody asked for is dropped, with what came beside it.
-                let Some(asker) = waiting.answers.remove(&id) else {
-                    return;
-                };
-                if asker.send((outcome, descriptors)).is_err() {
-                    waiting.abandoned.push(id);
-                }
-            }
+            }) => self.waiting.answered(id, (outcome, descriptors)),
             Event::Exited(Exited {
                 process,
                 signal,
@@ -170,11 +144,7 @@ impl Runner {
                 } else {
                     How::Signalled(signal)
                 };
-                let asker = self.waiting.lock().exits.remove(&process);
-                // Who was never told of the process does not wait for its end.
-                if let Some(asker) = asker {
-                    let _nobody = asker.send(how);
-                }
+                self.waiting.ended(process, how);
             }
             Event::Hello(_) | Event::Answer(Answer { outcome: None, .. }) => {
                 tracing::debug!("the runner said something that is no answer");
@@ -199,31 +169,16 @@ impl Runner {
         descriptors: &[OwnedFd],
         exit: Option<oneshot::Sender<How>>,
     ) -> Result<(u64, oneshot::Receiver<Answered>), RunnerError> {
-        let (answer, answered) = oneshot::channel();
-        let (id, abandoned) = {
-            let mut waiting = self.waiting.lock();
-            if waiting.gone {
-                return Err(RunnerError::Gone);
-            }
-            waiting.last_id += 1;
-            let id = waiting.last_id;
-            waiting.answers.insert(id, answer);
-            if let Some(exit) = exit {
-                self.kills.begin(id);
-                waiting.exits.insert(id, exit);
-            }
-            (id, std::mem::take(&mut waiting.abandoned))
-        };
+        let Asked {
+            id,
+            answer,
+            abandoned,
+        } = self.waiting.ask(exit, |id| self.kills.begin(id))?;
         let sent = self.send_all(id, request, descriptors, abandoned).await;
-        if sent.is_err() {
-            // Nobody will answer.
-            let mut waiting = self.waiting.lock();
-            waiting.answers.remove(&id);
-            if waiting.exits.remove(&id).is_some() {
-                self.kills.forget(id);
-            }
+        if sent.is_err() && self.waiting.unsent(id) {
+            self.kills.forget(id);
         }
-        sent.map(|()| (id, answered))
+        sent.map(|()| (id, answer))
     }
 
     async fn send_all(
@@ -240,8 +195,7 @@ impl Runner {
                 request: Some(Request::Abandon(file)),
             };
             if let Err(error) = self.send(&request, &[]).await {
-                let left = std::iter::once(file).chain(abandoned);
-                self.waiting.lock().abandoned.extend(left);
+                self.waiting.abandon(std::iter::once(file).chain(abandoned));
                 return Err(error);
             }
         }
@@ -308,7 +262,7 @@ impl Runner {
         }
         .encode_to_vec();
         if packet::send(self.socket.get_ref().as_fd(), &message, &[]).is_err() {
-            self.waiting.lock().abandoned.push(id);
+            self.waiting.abandon([id]);
         }
     }
 }

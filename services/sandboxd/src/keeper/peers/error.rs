@@ -74,8 +74,8 @@ mod tests {
     fn the_end_of_a_connection_is_no_mistake_of_the_peer() {
         let said = |status| PeerError::of("the store")(status).trouble();
         assert_eq!(said(Status::internal("")), Trouble::Broken);
-        let cut = Status::from_error(Box::new(std::io::Error::other("cut")));
-        assert!(std::error::Error::source(&cut).is_some());
+        let mut cut = Status::internal("");
+        cut.set_source(std::sync::Arc::new(std::io::Error::other("cut")));
         assert_eq!(said(cut), Trouble::Away);
     }
 }

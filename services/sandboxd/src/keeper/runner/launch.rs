@@ -72,7 +72,7 @@ impl Runner {
             Err(_) => Err(RunnerError::Gone),
         };
         if started.is_err() {
-            self.waiting.lock().exits.remove(&id);
+            self.waiting.never_began(id);
             self.kills.forget(id);
         }
         Ok((started?, exited))
