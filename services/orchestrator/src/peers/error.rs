@@ -1,5 +1,6 @@
 //! What a peer said instead of an answer.
 
+use sandgate_rpc::code_name;
 use tonic::{Code, Status};
 
 use crate::sandbox::sentence;
@@ -24,7 +25,7 @@ impl PeerError {
         let message = match status.code() {
             // Nothing of an INTERNAL is for anybody else to read.
             Code::Internal | Code::Unknown => "failed".to_owned(),
-            code => sentence(&format!("{code:?}: {}", status.message())),
+            code => sentence(&format!("{}: {}", code_name(code), status.message())),
         };
         Self {
             peer,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandgate_rpc::Channel;
+use sandgate_rpc::{Channel, code_name};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -39,9 +39,12 @@ impl Probe {
             .await
             .map_err(|status| status.code())
         {
-            Err(code @ (Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)) => Err(
-                format!("does not answer ({code:?}); start it, or see where it listens"),
-            ),
+            Err(code @ (Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)) => {
+                let code = code_name(code);
+                Err(format!(
+                    "does not answer ({code}); start it, or see where it listens"
+                ))
+            }
             Ok(_) | Err(_) => Ok(()),
         }
     }
