@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -33,6 +34,20 @@ pub struct Backend {
     /// Where it listens.
     pub address: SocketAddr,
     task: tokio::task::JoinHandle<()>,
+    reached: Reached,
+}
+
+/// The headers of every call of a gRPC method.
+type Reached = Arc<Mutex<Vec<hyper::HeaderMap>>>;
+
+impl Backend {
+    /// With which headers each call reached the gRPC backend; the HTTP backend tells in its answers alone.
+    ///
+    /// # Panics
+    /// When a call panicked.
+    pub fn reached(&self) -> Vec<hyper::HeaderMap> {
+        self.reached.lock().expect("no panic").clone()
+    }
 }
 
 impl Drop for Backend {
@@ -85,7 +100,11 @@ pub async fn http() -> Backend {
             });
         }
     });
-    Backend { address, task }
+    Backend {
+        address,
+        task,
+        reached: Reached::default(),
+    }
 }
 
 async fn define(
@@ -118,21 +137,27 @@ async fn define(
 pub async fn grpc() -> Backend {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its address");
+    let reached = Reached::default();
+    let scores = Scores(Arc::clone(&reached));
     let task = tokio::spawn(async move {
         tonic::transport::Server::builder()
-            .add_service(ScoreServiceServer::new(Scores))
+            .add_service(ScoreServiceServer::new(scores))
             .serve_with_incoming(TcpListenerStream::new(listener))
             .await
             .expect("serve");
     });
-    Backend { address, task }
+    Backend {
+        address,
+        task,
+        reached,
+    }
 }
 
 fn score(word: &str) -> i64 {
     word.bytes().map(i64::from).sum()
 }
 
-struct Scores;
+struct Scores(Reached);
 
 #[tonic::async_trait]
 impl ScoreService for Scores {
@@ -140,7 +165,10 @@ impl ScoreService for Scores {
         &self,
         request: Request<scores::ScoreRequest>,
     ) -> Result<Response<scores::ScoreResponse>, Status> {
-        let identity = identity(request.metadata().as_ref());
+        let headers: &hyper::HeaderMap = request.metadata().as_ref();
+        let mut reached = self.0.lock().expect("no panic");
+        reached.push(headers.clone());
+        let identity = identity(headers);
         Ok(Response::new(scores::ScoreResponse {
             score: score(&request.get_ref().word),
             identity,

@@ -15,6 +15,10 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 const TRACESTATE_MAX_BYTES: usize = 512;
 const TRACEPARENT: &str = "traceparent";
 
+/// The target of a span whose request came without a trace: where nobody collects, none begins with it. It is
+/// under the name of the crate that makes such spans, so that log filters take it for that.
+pub const ROOT: &str = "sandgate_rpc::root";
+
 /// The trace that the sender of these headers was in; an empty context when it was in none.
 pub fn extract(headers: &HeaderMap) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), &Incoming(headers))
@@ -34,14 +38,29 @@ pub fn inject_current(headers: &mut HeaderMap) {
     inject(&Span::current(), headers);
 }
 
+/// Whether the sender of these headers names a trace, well or badly.
+pub fn has_trace(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRACEPARENT)
+}
+
 /// Makes a span the child of the sender's. Call it before the span is entered: its trace is fixed then.
 pub fn set_parent(span: &Span, headers: &HeaderMap) {
-    if !headers.contains_key(TRACEPARENT) {
+    if !has_trace(headers) {
         return;
     }
-    let context = extract(headers);
+    join(span, extract(headers));
+}
+
+/// Where in its trace the current span is, without the span: for what it sets going and does not wait for.
+pub fn current_place() -> Context {
+    let context = Span::current().context();
+    Context::new().with_remote_span_context(context.span().span_context().clone())
+}
+
+/// Makes a span the child of what was the current one at `place`. Call it before the span is entered.
+pub fn join(span: &Span, place: Context) {
     // A span that is filtered out, or a process without telemetry, has no trace to join.
-    if context.span().span_context().is_valid() && span.set_parent(context).is_err() {
+    if place.span().span_context().is_valid() && span.set_parent(place).is_err() {
         tracing::trace!("the span takes no remote parent");
     }
 }

@@ -232,6 +232,36 @@ async fn a_trace_that_nobody_records_is_given_to_nobody_who_would_keep_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_call_sets_going_is_in_its_trace_and_does_not_hold_its_span_open() {
+    let collector = Collector::default();
+    let settings = settings(Some(collector.serve().await));
+    let (telemetry, subscriber) =
+        Telemetry::with_writer(&settings, Log::default().writer()).expect("telemetry");
+    tracing::subscriber::with_default(subscriber, || {
+        let call = tracing::info_span!(target: "sandgate_test", "call");
+        let place = call.in_scope(propagation::current_place);
+        drop(call);
+        let work = tracing::info_span!(target: "sandgate_test", parent: None, "work");
+        propagation::join(&work, place);
+        // Outside of any trace there is none to join, and what is set going is a trace of its own.
+        let alone = tracing::info_span!(target: "sandgate_test", parent: None, "alone");
+        propagation::join(&alone, propagation::current_place());
+    });
+    telemetry.flush(Duration::from_secs(30)).await;
+    let spans = collector.spans();
+    let [call, alone, work] = spans.as_slice() else {
+        panic!("three spans, the call's first, got {spans:?}")
+    };
+    assert_eq!((&*call.name, &*work.name), ("call", "work"));
+    assert_eq!(
+        (&work.trace_id, &work.parent_span_id),
+        (&call.trace_id, &call.span_id)
+    );
+    assert_ne!(alone.trace_id, call.trace_id);
+    assert!(alone.parent_span_id.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_collector_a_callers_trace_still_goes_on_in_our_calls() {
     let (telemetry, subscriber) =
         Telemetry::with_writer(&settings(None), Log::default().writer()).expect("telemetry");

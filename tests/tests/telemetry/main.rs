@@ -2,124 +2,17 @@
 //! of every service, and no secret in any of it.
 
 mod story;
+mod traces;
 
 use std::collections::BTreeSet;
 
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use sandgate_e2e::canary::{Found, Needle, files_below, has_token, searchable};
-use sandgate_e2e::collector::{Collector, Span};
-use story::{CLIENT_SPAN, CREATE_TRACE, RUN_TRACE, Story};
+use sandgate_e2e::collector::Collector;
+use story::Story;
 
 /// The mesh, and the keeper of a sandbox, as they name themselves.
 const MESH: &str = "sandgate";
 const KEEPER: &str = "sandboxd";
-
-/// One span after the other, from the client's on: who made it, what it is called, and of which kind it is.
-/// Waits for each, and answers the last.
-async fn chain(collector: &Collector, trace: &str, hops: &[(&str, &str, SpanKind)]) -> Span {
-    let mut parent = CLIENT_SPAN.to_owned();
-    let mut last = None;
-    for (service, name, kind) in hops {
-        let what = format!("{kind:?} {name} of {service} below {parent}");
-        let is_next = |span: &Span| {
-            (&*span.trace, &*span.parent) == (trace, &*parent)
-                && (&*span.service, &*span.name, span.kind) == (*service, *name, *kind)
-        };
-        let found = collector
-            .wait_for(&what, |all| all.spans().into_iter().find(is_next))
-            .await;
-        parent.clone_from(&found.id);
-        last = Some(found);
-    }
-    last.expect("there are hops")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_trace_goes_from_the_client_through_the_sandbox_to_the_backend() {
-    const RUN: &str = "sandgate.sandbox.v1.ProcessService/RunProcess";
-    let story = Story::begin().await;
-    let created = story.create().await;
-    let given = story.run(&created.sandbox).await;
-    let to_sandbox = [
-        (MESH, RUN, SpanKind::Server),
-        (MESH, RUN, SpanKind::Client),
-        (KEEPER, RUN, SpanKind::Server),
-    ];
-    let keeper = chain(&story.collector, RUN_TRACE, &to_sandbox).await;
-    assert_eq!(given, format!("00-{RUN_TRACE}-{}-01", keeper.id));
-    let from_sandbox = [
-        (MESH, "notes POST", SpanKind::Server),
-        (MESH, "notes", SpanKind::Client),
-    ];
-    let whole: Vec<_> = to_sandbox.into_iter().chain(from_sandbox).collect();
-    let gate = chain(&story.collector, RUN_TRACE, &whole).await;
-    let reached = story.backend.reached();
-    let [asked] = reached.as_slice() else {
-        panic!("one request, got {reached:?}")
-    };
-    assert_eq!(
-        asked.headers["traceparent"],
-        format!("00-{RUN_TRACE}-{}-01", gate.id)
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_is_given_a_trace_keeps_it() {
-    let story = Story::begin().await;
-    let created = story.create().await;
-    let own = [("TRACEPARENT".to_owned(), "its own".to_owned())];
-    let print = "import os; print(os.environ['TRACEPARENT'])";
-    let printed = story
-        .process(&created.sandbox, print, own.into(), Vec::new())
-        .await;
-    assert_eq!(printed, "its own\n");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_create_is_one_trace_and_has_one_name_in_all_services_the_log_and_the_records() {
-    const CREATE: &str = "sandgate.orchestrator.v1.SandboxService/CreateSandbox";
-    const MINT: &str = "sandgate.token.v1.TokenService/MintSession";
-    const HEAD: &str = "sandgate.storage.v1.WorkspaceService/GetWorkspace";
-    const ATTACH: &str = "sandgate.sandbox.v1.AttachService/Attach";
-    const SERVED: [(&str, &str, SpanKind); 3] = [
-        (MESH, CREATE, SpanKind::Server),
-        (MESH, CREATE, SpanKind::Client),
-        (MESH, CREATE, SpanKind::Server),
-    ];
-    let story = Story::begin().await;
-    let created = story.create().await;
-    let asks = |name, service| {
-        [
-            (MESH, name, SpanKind::Client),
-            (service, name, SpanKind::Server),
-        ]
-    };
-    let mut named = Vec::new();
-    for further in [
-        asks(MINT, MESH).to_vec(),
-        asks(HEAD, MESH).to_vec(),
-        [asks(ATTACH, MESH), asks(ATTACH, KEEPER)].concat(),
-    ] {
-        let hops: Vec<_> = SERVED.into_iter().chain(further).collect();
-        named.push(chain(&story.collector, CREATE_TRACE, &hops).await);
-    }
-    named.push(chain(&story.collector, CREATE_TRACE, &SERVED[..1]).await);
-    named.push(chain(&story.collector, CREATE_TRACE, &SERVED).await);
-    for span in named {
-        let name = span.text("sandgate.request_id");
-        assert_eq!(name, Some(&*created.request), "{span:?}");
-    }
-    // Answers only once there is such a record.
-    story
-        .records(|record| record.request_id == created.request && record.action == CREATE)
-        .await;
-    let in_log = format!("sandgate.request_id=\"{}\"", created.request);
-    let log = story.log();
-    for method in [CREATE, MINT, HEAD, ATTACH] {
-        let said = |line: &str| line.contains(&in_log) && line.contains(method);
-        assert!(log.lines().any(said), "{method} in {log}");
-    }
-}
 
 /// What a label may be called, and which values it may have.
 fn is_closed(label: &(String, String)) -> bool {

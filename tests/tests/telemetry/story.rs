@@ -1,20 +1,18 @@
 //! One conversation on a mesh that is told to tell everything: a client with a trace of its own creates a sandbox and
 //! runs an agent, which asks a backend through the gate. Secrets are planted wherever one may be.
 
-use std::fs::{File, Permissions};
+mod inside;
+mod policy;
+
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 
 use sandgate_api::audit::v1::audit_service_client::AuditServiceClient;
 use sandgate_api::audit::v1::{ListRecordsRequest, Record};
 use sandgate_api::orchestrator::v1 as orchestrator;
 use sandgate_api::orchestrator::v1::sandbox_service_client::SandboxServiceClient;
-use sandgate_api::sandbox::v1 as sandbox;
-use sandgate_api::sandbox::v1::file_service_client::FileServiceClient;
-use sandgate_api::sandbox::v1::process_event::Event;
-use sandgate_api::sandbox::v1::process_service_client::ProcessServiceClient;
-use sandgate_api::sandbox::v1::write_file_request::Part;
+use sandgate_e2e::backend::{self, Backend};
 use sandgate_e2e::canary::searchable;
 use sandgate_e2e::collector::{Collector, Witness};
 use sandgate_e2e::mesh::Home;
@@ -24,7 +22,10 @@ use tonic::transport::{Channel, Endpoint};
 /// The client's trace of the create, and of the run.
 pub(crate) const CREATE_TRACE: &str = "c0000000000000000000000000000001";
 pub(crate) const RUN_TRACE: &str = "a0000000000000000000000000000002";
-/// The client's own span in either.
+/// Of a create in a conversation that has files, and of a resume.
+pub(crate) const HYDRATE_TRACE: &str = "b0000000000000000000000000000003";
+pub(crate) const RESUME_TRACE: &str = "d0000000000000000000000000000004";
+/// The client's own span in each.
 pub(crate) const CLIENT_SPAN: &str = "00000000000000c1";
 /// The conversation; no secret, and known to every part.
 pub(crate) const CONVERSATION: &str = "conversation-of-the-telemetry-story";
@@ -38,22 +39,12 @@ pub(crate) const BODY_SECRET: &str = "canary-of-a-body-of-the-agent-06ad";
 pub(crate) const UPSTREAM_SECRET: &str = "canary-of-the-credential-of-an-upstream-b371";
 pub(crate) const FILE_SECRET: &str = "canary-of-a-file-of-the-workspace-5d90";
 
-/// An agent that goes on in the trace that it was started in, and says what it was given.
-const AGENT: &str = "
-import os, sys, urllib.request
-environ = os.environ
-headers = {'traceparent': environ['TRACEPARENT'], 'x-note': environ['HEADER'], 'content-type': 'text/plain'}
-url = environ['SANDGATE_URL_NOTES'] + '/note'
-asked = urllib.request.Request(url, data=environ['BODY'].encode(), headers=headers)
-print(urllib.request.urlopen(asked, timeout=60).read().decode().strip())
-for given in [environ['TRACEPARENT'], environ['OF_CREATE'], environ['OF_PROCESS'], sys.stdin.read()]:
-    print(given)
-";
-
 /// The story, as far as it has been told.
 pub(crate) struct Story {
     pub(crate) collector: Collector,
     pub(crate) backend: Witness,
+    /// The other one, which speaks gRPC.
+    pub(crate) scores: Backend,
     pub(crate) home: Home,
     /// The first API key.
     pub(crate) key: String,
@@ -72,10 +63,11 @@ impl Story {
     /// A mesh that serves.
     pub(crate) async fn begin() -> Self {
         let (collector, backend) = (Collector::serve().await, Witness::serve().await);
+        let scores = backend::grpc().await;
         let home = Home::new();
         let log = File::create(home.path().join("mesh.log")).expect("a log");
         let mut command = home.sandgate(["up", "--listen", "127.0.0.1:0", "--policy"]);
-        command.arg(policy(&home, &backend));
+        command.arg(policy::write(&home, &backend, &scores));
         command.args(["--otlp-endpoint", &collector.endpoint]);
         command.env("SANDGATE_LOG", "debug");
         let mut mesh = command
@@ -94,6 +86,7 @@ impl Story {
         Self {
             collector,
             backend,
+            scores,
             key: key.trim().to_owned(),
             mesh,
             channel: endpoint.connect_lazy(),
@@ -113,13 +106,18 @@ impl Story {
 
     /// Creates the sandbox, in the client's trace.
     pub(crate) async fn create(&self) -> Created {
+        self.create_in(CREATE_TRACE).await
+    }
+
+    /// Creates the sandbox, in this trace of the client.
+    pub(crate) async fn create_in(&self, trace: &str) -> Created {
         let create = orchestrator::CreateSandboxRequest {
             conversation: CONVERSATION.to_owned(),
-            environment: [("OF_CREATE".to_owned(), CREATE_SECRET.to_owned())].into(),
+            environment: of_create(),
             wait: orchestrator::Wait::Ready.into(),
             ..Default::default()
         };
-        let create = self.request(create, &[("traceparent", &traceparent(CREATE_TRACE))]);
+        let create = self.request(create, &[("traceparent", &traceparent(trace))]);
         let mut client = SandboxServiceClient::new(self.channel.clone());
         let answer = client.create_sandbox(create).await.expect("created");
         let request = answer.metadata().get("x-request-id").expect("its name");
@@ -129,76 +127,37 @@ impl Story {
         }
     }
 
-    /// Runs the agent, in the client's trace. Answers the trace that it was given.
-    pub(crate) async fn run(&self, sandbox: &str) -> String {
-        let environment = [
-            ("OF_PROCESS", PROCESS_SECRET),
-            ("HEADER", HEADER_SECRET),
-            ("BODY", BODY_SECRET),
-        ];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let stdin = STDIN_SECRET.as_bytes().to_vec();
-        let printed = self
-            .process(sandbox, AGENT, environment.into(), stdin)
-            .await;
-        let lines: Vec<&str> = printed.lines().collect();
-        let [noted, trace, create, process, input] = lines.as_slice() else {
-            panic!("{printed}")
+    /// Deletes the sandbox.
+    pub(crate) async fn delete(&self, sandbox: &str) {
+        let delete = orchestrator::DeleteSandboxRequest {
+            sandbox_id: sandbox.to_owned(),
         };
-        // Each secret was where it belongs.
-        assert_eq!(*noted, "noted");
-        assert_eq!(
-            [*create, *process, *input],
-            [CREATE_SECRET, PROCESS_SECRET, STDIN_SECRET]
-        );
-        (*trace).to_owned()
+        let mut client = SandboxServiceClient::new(self.channel.clone());
+        let deleted = client.delete_sandbox(self.request(delete, &[])).await;
+        deleted.expect("deleted");
     }
 
-    /// Runs a program in Python to its end; answers what it printed.
-    pub(crate) async fn process(
-        &self,
-        sandbox: &str,
-        program: &str,
-        environment: std::collections::HashMap<String, String>,
-        stdin: Vec<u8>,
-    ) -> String {
-        let run = sandbox::RunProcessRequest {
-            argv: ["/usr/bin/python3", "-c", program]
-                .map(str::to_owned)
-                .into(),
-            environment,
-            stdin,
-            ..Default::default()
+    /// Suspends the sandbox.
+    pub(crate) async fn suspend(&self, sandbox: &str) {
+        let suspend = orchestrator::SuspendSandboxRequest {
+            sandbox_id: sandbox.to_owned(),
         };
-        let parent = traceparent(RUN_TRACE);
-        let run = self.request(run, &[("x-sandbox-id", sandbox), ("traceparent", &parent)]);
-        let mut client = ProcessServiceClient::new(self.channel.clone());
-        let mut events = client.run_process(run).await.expect("run").into_inner();
-        let mut printed = Vec::new();
-        while let Some(event) = events.message().await.expect("an event") {
-            match event.event.and_then(|event| event.event) {
-                Some(Event::Stdout(output) | Event::Stderr(output)) => printed.extend(output.data),
-                Some(Event::Started(_) | Event::Ended(_)) | None => {}
-            }
-        }
-        searchable(&printed)
+        let mut client = SandboxServiceClient::new(self.channel.clone());
+        let suspended = client.suspend_sandbox(self.request(suspend, &[])).await;
+        suspended.expect("suspended");
     }
 
-    /// Writes a file and has it stored.
-    pub(crate) async fn write(&self, sandbox: &str) {
-        let header = sandbox::WriteFileHeader {
-            path: b"kept.txt".to_vec(),
+    /// Resumes the sandbox, in the client's trace.
+    pub(crate) async fn resume(&self, sandbox: &str) {
+        let resume = orchestrator::ResumeSandboxRequest {
+            sandbox_id: sandbox.to_owned(),
+            environment: of_create(),
+            wait: orchestrator::Wait::Ready.into(),
             ..Default::default()
         };
-        let content = FILE_SECRET.as_bytes().to_vec();
-        let parts = [Part::Header(header), Part::Data(content)];
-        let file = parts.map(|part| sandbox::WriteFileRequest { part: Some(part) });
-        let mut client = FileServiceClient::new(self.channel.clone());
-        let write = self.request(tokio_stream::iter(file), &[("x-sandbox-id", sandbox)]);
-        client.write_file(write).await.expect("written");
-        let sync = sandbox::SyncFilesRequest::default();
-        let sync = self.request(sync, &[("x-sandbox-id", sandbox)]);
-        client.sync_files(sync).await.expect("synced");
+        let resume = self.request(resume, &[("traceparent", &traceparent(RESUME_TRACE))]);
+        let mut client = SandboxServiceClient::new(self.channel.clone());
+        client.resume_sandbox(resume).await.expect("resumed");
     }
 
     /// The answers that describe sandboxes, as bytes of text.
@@ -264,35 +223,11 @@ fn log_of(home: &Home) -> String {
     searchable(&std::fs::read(home.path().join("mesh.log")).expect("a log"))
 }
 
-fn traceparent(trace: &str) -> String {
-    format!("00-{trace}-{CLIENT_SPAN}-01")
+/// The environment of every process.
+fn of_create() -> std::collections::HashMap<String, String> {
+    [("OF_CREATE".to_owned(), CREATE_SECRET.to_owned())].into()
 }
 
-fn policy(home: &Home, backend: &Witness) -> std::path::PathBuf {
-    let key = home.path().join("upstream.key");
-    std::fs::write(&key, format!("{UPSTREAM_SECRET}\n")).expect("a credential");
-    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("chmod");
-    let text = format!(
-        "version: 1
-routes:
-  - name: notes
-    http:
-      path_prefix: /note
-      methods: [POST]
-    operation: note
-    tenants: [default]
-    upstream:
-      url: http://{}
-    forward:
-      request_headers: [x-note]
-    credential:
-      header: x-upstream-key
-      file: {}
-",
-        backend.address,
-        key.display()
-    );
-    let file = home.path().join("policy.yaml");
-    std::fs::write(&file, text).expect("a policy");
-    file
+fn traceparent(trace: &str) -> String {
+    format!("00-{trace}-{CLIENT_SPAN}-01")
 }

@@ -15,7 +15,7 @@ use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use sandgate_rpc::Shutdown;
+use sandgate_rpc::{Outgoing, Shutdown};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tonic::body::Body;
@@ -157,12 +157,19 @@ impl tower_service::Service<Request<Body>> for DaemonChannel {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        sandgate_telemetry::propagation::inject_current(request.headers_mut());
+        let path = request.uri().path().to_owned();
+        let outgoing = Outgoing::begin(&path, request.headers_mut());
         let gate = Arc::clone(&self.gate);
         match self.token.authorization() {
             Some(authorization) => {
                 request.headers_mut().insert(AUTHORIZATION, authorization);
-                Box::pin(async move { gate.send(request).await })
+                Box::pin(async move {
+                    let answered = gate.send(request).await;
+                    if let Ok(response) = &answered {
+                        outgoing.ended(Ok(response.headers()));
+                    }
+                    answered
+                })
             }
             None => Box::pin(async { Err(GateError::Absent) }),
         }
