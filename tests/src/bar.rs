@@ -124,6 +124,7 @@ pub fn anonymous_bytes_per_sandbox(mesh: u32) -> anyhow::Result<f64> {
             continue;
         };
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let Ok(rollup) = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
             continue;
         };
@@ -134,7 +135,7 @@ pub fn anonymous_bytes_per_sandbox(mesh: u32) -> anyhow::Result<f64> {
             .unwrap_or(0);
         if line.contains("sandboxd keeper") {
             keeper = keeper.max(anonymous);
-        } else if line.contains("sandboxd runner") {
+        } else if name.trim() == "runner" {
             runner = runner.max(anonymous);
         }
     }

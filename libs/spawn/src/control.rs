@@ -97,7 +97,7 @@ mod choice {
         }
     }
 
-    /// The environment of a daemon and of the runner: empty.
+    /// The environment of a daemon: empty.
     pub(crate) fn environment() -> Vec<CString> {
         Vec::new()
     }
@@ -136,7 +136,7 @@ mod choice {
         LEFT_OUT.get_or_init(|| std::env::var_os(WITHOUT).unwrap_or_default())
     }
 
-    /// The environment of a daemon and of the runner: what it is told of missing controls, or all that was inherited.
+    /// The environment of a daemon: what it is told of missing controls, or all that was inherited.
     pub(crate) fn environment() -> Vec<CString> {
         let inherited = std::env::vars_os()
             .filter(|(name, _)| name == WITHOUT || !Control::EmptyEnvironment.applies());

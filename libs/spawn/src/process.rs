@@ -98,19 +98,22 @@ fn in_child(terminal: bool) -> Result<(), Errno> {
 
 /// Marks every descriptor behind the first three to be closed by exec: whatever some library forgot.
 pub(crate) fn close_the_rest() -> Result<(), Errno> {
+    close_range(3, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes every descriptor from this number on. Nobody in this process may own one of them.
+pub(crate) fn close_from(first: libc::c_int) -> Result<(), Errno> {
+    close_range(first, 0)
+}
+
+fn close_range(first: libc::c_int, flags: libc::c_uint) -> Result<(), Errno> {
     if !Control::ClosedDescriptors.applies() {
         return Ok(());
     }
     #[expect(unsafe_code, reason = "no safe binding of close_range")]
-    // SAFETY: marks descriptors, touches no memory. A later use of one in this process is unaffected.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
+    // SAFETY: works on descriptors, touches no memory. Marking one changes nothing in this process; whoever has them
+    // closed vouches that they have no owner.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
     if done == 0 {
         Ok(())
     } else {

@@ -1,8 +1,10 @@
 //! Makes a sandbox and becomes its first process.
 //!
 //! [`become_first_process`] is called by a process that was started for nothing else, already under the uid that
-//! the sandbox has on the machine. It forks once: the child is process 1 of the new namespaces and executes the
-//! runner, the parent waits for it and is what the machine sees of the sandbox. What the first process has:
+//! the sandbox has on the machine. It forks once: the child is process 1 of the new namespaces and goes on as the
+//! runner, the parent waits for it and is what the machine sees of the sandbox. The runner is not executed anew:
+//! this process began for this sandbox alone and has nothing to forget, and an execution would take as long as all
+//! of the set-up. What the first process has:
 //!
 //! | | |
 //! |---|---|
@@ -12,21 +14,18 @@
 //! | capabilities | none in any set, none to be gained; no new privileges |
 //! | system calls | the allow-list of the module `filter` |
 //! | descriptors | 0, 1 and 2 on /dev/null, 3 is the socket to the keeper |
-//! | environment | empty |
+//! | environment | empty, as its parent's |
 //! | session, keyring | new, empty; umask 022, default signals |
 //! | file system | the module `mounts` |
 
-use std::ffi::{CString, OsString};
+use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, WaitIdStatus, getpid};
 
-use crate::control::{self, Control};
+use crate::control::Control;
 use crate::filter::Filter;
 pub use crate::spec::Spec;
 use crate::{capability, limits, mounts, network, signals};
@@ -44,6 +43,8 @@ const NAMESPACES: [(Control, libc::c_int); 6] = [
 ];
 /// The socket to the keeper, before and after.
 const SOCKET: libc::c_int = 3;
+/// What the first process is called where its parent's command line says nothing about it.
+const NAME: &CStr = c"runner";
 
 /// The uid and gid inside.
 pub(crate) fn inside() -> u32 {
@@ -64,41 +65,22 @@ pub struct SpawnError {
     pub source: io::Error,
 }
 
-/// Makes the sandbox, with `argv` as its first process, executed from this process's own binary. Descriptor 3
-/// must be the socket to the keeper. Returns the exit code once the first process has ended.
+/// Makes the sandbox, in which `run` is what the first process does; its answer is the exit code. Descriptor 3 must
+/// be the socket to the keeper, and is `run`'s. Returns in two processes: in the first one when `run` has returned,
+/// in its parent when the first one has ended, with the same exit code.
 ///
 /// # Errors
 /// The step that the kernel refused; then there is no sandbox.
-pub fn become_first_process(spec: &Spec, argv: &[OsString]) -> Result<u8, SpawnError> {
+pub fn become_first_process(spec: &Spec, run: impl FnOnce() -> u8) -> Result<u8, SpawnError> {
     let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
-    let errno = |what: &'static str| {
-        move |source: rustix::io::Errno| SpawnError {
-            what,
-            source: source.into(),
-        }
-    };
     hide_from_others().map_err(failed("hide from ptrace"))?;
     let filter =
         Filter::compile(spec.address_space.is_some()).map_err(failed("compile the filter"))?;
-    let binary = open(
-        "/proc/self/exe",
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(errno("open our own binary"))?;
-    let words: Vec<CString> = argv
-        .iter()
-        .map(|word| CString::new(word.clone().into_vec()))
-        .collect::<Result<_, _>>()
-        .map_err(|error| failed("read the arguments")(error.into()))?;
     capability::fresh_keyring().map_err(failed("leave the session keyring"))?;
     namespaces()?;
     match fork().map_err(failed("fork"))? {
         Some(child) => wait_for(child).map_err(failed("wait for the first process")),
-        None => {
-            let error = first_process(spec, &filter, binary.as_fd(), &words);
-            Err(error)
-        }
+        None => first_process(spec, &filter).map(|()| run()),
     }
 }
 
@@ -161,17 +143,12 @@ fn hide_from_others() -> io::Result<()> {
     Ok(())
 }
 
-/// What the child does; returns only when something failed.
-fn first_process(
-    spec: &Spec,
-    filter: &Filter,
-    binary: BorrowedFd<'_>,
-    words: &[CString],
-) -> SpawnError {
-    // Closed by exec: errors are heard until then, though descriptor 2 leads nowhere by the end of the set-up.
+/// What the child does before it is the runner.
+fn first_process(spec: &Spec, filter: &Filter) -> Result<(), SpawnError> {
+    let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
+    // Errors are heard until the end, though descriptor 2 leads nowhere before that.
     let heard = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), SOCKET + 1);
     let prepared = || -> Result<(), SpawnError> {
-        let failed = |what: &'static str| move |source: io::Error| SpawnError { what, source };
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(|error| failed("die with our parent")(error.into()))?;
         if !getpid().is_init() && Control::ProcessNamespace.applies() {
@@ -182,6 +159,8 @@ fn first_process(
         rustix::process::setsid().map_err(|error| failed("start a session")(error.into()))?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
         signals::default();
+        signals::ignore_closed_pipes();
+        rustix::thread::set_name(NAME).map_err(|error| failed("take a name")(error.into()))?;
         network::loopback_up().map_err(failed("bring loopback up"))?;
         mounts::enter(spec)?;
         limits::apply(spec).map_err(failed("set limits"))?;
@@ -189,55 +168,22 @@ fn first_process(
         silence().map_err(failed("close the descriptors"))?;
         filter.apply().map_err(failed("apply the filter"))
     };
-    let error = match prepared() {
-        Ok(()) => SpawnError {
-            what: "execute the runner",
-            source: execute(binary, words),
-        },
-        Err(error) => error,
-    };
-    // Unheard, the error is still seen: the sandbox ends.
-    let _unheard = heard.map(|heard| rustix::stdio::dup2_stderr(&heard));
-    error
+    if let Err(error) = prepared() {
+        // Unheard, the error is still seen: the sandbox ends.
+        let _unheard = heard.map(|heard| rustix::stdio::dup2_stderr(&heard));
+        return Err(error);
+    }
+    drop(heard);
+    crate::process::close_from(SOCKET + 1)
+        .map_err(|error| failed("close the descriptors")(error.into()))
 }
 
-/// The first three descriptors lead nowhere; all but the socket are closed by exec.
+/// The first three descriptors lead nowhere.
 fn silence() -> io::Result<()> {
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
-    crate::process::close_the_rest()?;
-    #[expect(
-        unsafe_code,
-        reason = "descriptor 3 was given to this process by number"
-    )]
-    // SAFETY: the caller's contract says that 3 is open; borrowed for one call.
-    let socket = unsafe { BorrowedFd::borrow_raw(SOCKET) };
-    rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty())?;
     Ok(rustix::stdio::dup2_stderr(&null)?)
-}
-
-fn execute(binary: BorrowedFd<'_>, words: &[CString]) -> io::Error {
-    let mut argv: Vec<*const libc::c_char> = words.iter().map(|word| word.as_ptr()).collect();
-    argv.push(std::ptr::null());
-    let variables = control::environment();
-    let mut environment: Vec<*const libc::c_char> =
-        variables.iter().map(|variable| variable.as_ptr()).collect();
-    environment.push(std::ptr::null());
-    #[expect(unsafe_code, reason = "no safe binding of execveat")]
-    // SAFETY: both arrays end with null and their strings with NUL; all outlive the call, which either replaces
-    // the process or changes nothing.
-    unsafe {
-        libc::syscall(
-            libc::SYS_execveat,
-            binary.as_raw_fd(),
-            c"".as_ptr(),
-            argv.as_ptr(),
-            environment.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        );
-    }
-    io::Error::last_os_error()
 }
 
 /// `None` in the child.
@@ -277,9 +223,4 @@ fn code_of(status: &WaitIdStatus) -> u8 {
         .exit_status()
         .unwrap_or(128 + status.terminating_signal().unwrap_or(0));
     u8::try_from(code).unwrap_or(u8::MAX)
-}
-
-/// The binary that a sandbox's first process executes: our own.
-pub fn own_binary() -> io::Result<PathBuf> {
-    fs::read_link("/proc/self/exe")
 }

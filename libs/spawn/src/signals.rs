@@ -29,6 +29,15 @@ pub(crate) fn default() {
     block(0);
 }
 
+/// A write that nobody reads is an error, as every program of ours has it, and no signal.
+pub(crate) fn ignore_closed_pipes() {
+    #[expect(unsafe_code, reason = "no safe binding of signal")]
+    // SAFETY: ignoring is no handler of ours. The kernel refuses this for no signal that may be ignored.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+    }
+}
+
 /// Does something while this thread hears no signal.
 pub(crate) fn without<T>(work: impl FnOnce() -> T) -> T {
     let before = block(u64::MAX);

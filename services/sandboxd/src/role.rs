@@ -28,12 +28,11 @@ const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 /// As sysexits has it.
 const USAGE: u8 = 64;
 const HELP: &str = "\
-usage: sandboxd keeper [--otlp-endpoint <url>] | runner | sandbox <limits> <runner's command line>
+usage: sandboxd keeper [--otlp-endpoint <url>] | sandbox <limits>
 
 Started by a sandbox backend, with sockets in descriptor 3 (and 4, and a count in 5); of no use by hand.
   keeper   outside of the sandbox: identity, the link to the gate, the agent's local listener
-  runner   the sandbox's first process: processes and files
-  sandbox  makes the sandbox, starts the runner in it, and waits for its end
+  sandbox  makes the sandbox and waits for its end; its child in there is the runner: processes and files
 ";
 
 /// Plays the role that the arguments name, and returns when its sockets are closed.
@@ -49,9 +48,6 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let ended = match (role, rest) {
         ("keeper", []) => keep(None),
         ("keeper", [flag, endpoint]) if flag == OTLP_ENDPOINT => keep(endpoint.to_str()),
-        ("runner", []) => inherited::take(FIRST)
-            .and_then(runner::serve)
-            .map_err(Into::into),
         ("--help" | "-h" | "help", []) => return say(io::stdout(), HELP, ExitCode::SUCCESS),
         _ => return say(io::stderr(), HELP, ExitCode::from(USAGE)),
     };
@@ -65,16 +61,16 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// How many words a specification has.
-const SPEC_WORDS: usize = 7;
-
 fn sandbox(words: &[OsString]) -> ExitCode {
-    let split = words.split_at_checked(SPEC_WORDS);
-    let Some((Some(spec), argv)) = split.map(|(spec, argv)| (Spec::from_arguments(spec), argv))
-    else {
+    let Some(spec) = Spec::from_arguments(words) else {
         return say(io::stderr(), HELP, ExitCode::from(USAGE));
     };
-    match become_first_process(&spec, argv) {
+    // What goes wrong inside is nobody's to hear there; that it has ended is seen from outside.
+    let runner = || {
+        let served = inherited::take(FIRST).and_then(runner::serve);
+        u8::from(served.is_err())
+    };
+    match become_first_process(&spec, runner) {
         Ok(code) => ExitCode::from(code),
         Err(error) => say(io::stderr(), &format!("{error}\n"), ExitCode::FAILURE),
     }

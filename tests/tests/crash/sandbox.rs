@@ -9,7 +9,7 @@ use sandgate_e2e::processes::Service;
 
 use crate::life::{Mesh, Traces, exec, ready};
 
-/// How the command line of each ends, or what it has in it.
+/// The keeper and the sandbox's parent by what their command lines say. The runner has its parent's, and a name.
 const ROLES: [&str; 3] = ["keeper", "runner", "sandbox"];
 
 /// What the sandbox is at when one of its processes is killed.
@@ -27,6 +27,10 @@ const MOMENTS: [Moment; 4] = [Moment::Rest, Moment::Command, Moment::Sync, Momen
 fn kill(mesh: &Mesh<'_>, role: &str) {
     let all = mesh.of_sandboxes();
     let mut own = all.iter().filter(|found| {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", found.pid));
+        if name.is_ok_and(|name| name.trim() == "runner") {
+            return role == "runner";
+        }
         let words = found.line.split(' ').filter(|word| !word.is_empty());
         let mut arguments = words.skip_while(|word| word.ends_with("sandboxd"));
         arguments.next() == Some(role)

@@ -73,9 +73,7 @@ impl Instance {
         let supervised =
             launcher.memory == Mechanism::Supervisor && Control::BoundedMemory.applies();
         let mut place = Place::take(launcher, &id, limits)?;
-        let mut argv = launcher.argv("sandbox");
-        argv.extend(limits.spec(supervised).to_arguments());
-        argv.extend(launcher.runner_argv());
+        let argv = launcher.sandbox_argv(&limits.spec(supervised));
         let group = place.group.as_ref().map(Group::entry).transpose();
         let (own_kills, kills) = match &place.group {
             Some(group) => (None, group.kills()),

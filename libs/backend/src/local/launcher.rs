@@ -13,6 +13,7 @@ use rustix::process::{Resource, getrlimit};
 use sandgate_spawn::control::Control;
 use sandgate_spawn::helper::{Child, Helper, Program};
 use sandgate_spawn::limits::DESCRIPTORS_IN_RESERVE;
+use sandgate_spawn::sandbox::Spec;
 use tokio::sync::oneshot;
 
 use super::config::{Limits, LocalConfig, LocalTemplate, SHARED_MEMORY};
@@ -146,23 +147,23 @@ impl Launcher {
         Ok(())
     }
 
-    /// The command line of a role of sandboxd.
-    pub(super) fn argv(&self, role: &str) -> Vec<OsString> {
+    fn argv(&self, role: &str) -> Vec<OsString> {
         let mut argv = self.argv.clone();
         argv.push(role.into());
         argv
     }
 
-    /// The command line of a runner. It can be read inside, and does not tell where our binary is.
-    pub(super) fn runner_argv(&self) -> Vec<OsString> {
-        let mut argv = self.argv("runner");
+    /// The command line of a sandbox. It can be read inside, and does not tell where our binary is.
+    pub(super) fn sandbox_argv(&self, spec: &Spec) -> Vec<OsString> {
+        let mut argv = self.argv("sandbox");
         if let Some(name) = argv.first_mut() {
             *name = "sandboxd".into();
         }
+        argv.extend(spec.to_arguments());
         argv
     }
 
-    /// The command line of a keeper. Its environment is empty, and the command line of a runner can be read inside.
+    /// The command line of a keeper. Its environment is empty, and its command line cannot be read inside.
     pub(super) fn keeper_argv(&self) -> Vec<OsString> {
         let mut argv = self.argv("keeper");
         if let Some(endpoint) = &self.otlp_endpoint {
