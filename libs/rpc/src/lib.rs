@@ -17,6 +17,7 @@ mod guard;
 mod identity;
 mod limits;
 mod page;
+mod process;
 mod readiness;
 mod refusals;
 mod request;
@@ -39,6 +40,7 @@ pub use identity::{
 };
 pub use limits::{HEADER_LIST_MAX_BYTES, MESSAGE_MAX_BYTES};
 pub use page::{PageToken, page_size};
+pub use process::run_process;
 pub use readiness::{Part, Readiness};
 pub use refusals::{Refusals, Refused};
 pub use request::{REQUEST_NAME_METADATA, RequestName};

@@ -1,4 +1,4 @@
-//! The gate as a process of its own: settings, telemetry, sockets, serving, and the exit code.
+//! The gate as a process of its own: sockets, and serving.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandgate_rpc::config::{HeldDirs, Loaded, ProcessEnv, Stop, load};
-use sandgate_rpc::{Listen, Service, ServiceTls, Shutdown, Target, until_told};
+use sandgate_rpc::config::{HeldDirs, Loaded};
+use sandgate_rpc::{Listen, Service, ServiceTls, Shutdown, Target, run_process};
 use sandgate_session::link::{InstanceLink, receive_link};
 use sandgate_types::SystemClock;
 use tokio::net::UnixStream;
@@ -19,59 +19,23 @@ use crate::facing::ClientFacingTls;
 use crate::ports::Ports;
 use crate::server::serve;
 
-/// The name of the process.
-const PROCESS: &str = "sandgate-auth-gateway";
 /// When the orchestrator's socket is not there.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Links that wait to be taken.
 const LINKS_WAITING: usize = 64;
-/// Spans and metrics that are left have this long.
-const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// The process, from its arguments (those after its name) to its exit code.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let loaded = load::<Args>(PROCESS, arguments, &ProcessEnv);
-    let settings = loaded.and_then(|Loaded { args, telemetry }| {
-        let (config, sockets) = args.try_into().map_err(Stop::from)?;
-        Ok((config, sockets, telemetry))
-    });
-    let (config, sockets, telemetry) = match settings {
-        Ok(settings) => settings,
-        Err(stop) => return stop.exit(),
-    };
-    match run(config, sockets, &telemetry) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Telemetry may be what failed, so it is said plainly.
-            let said = std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!("{PROCESS}: {error:#}\n"),
-            );
-            drop(said);
-            ExitCode::FAILURE
-        }
-    }
+    run_process::<Args, _, _, _>("sandgate-auth-gateway", arguments, run)
 }
 
-fn run(
-    config: Config,
-    sockets: Sockets,
-    telemetry: &sandgate_telemetry::Settings,
-) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let telemetry = sandgate_telemetry::init(telemetry)?;
-        let _held = HeldDirs::of([config.audit_dir.as_path()])?;
-        let shutdown = Shutdown::new();
-        let ports = bind(sockets, &shutdown).await?;
-        let work = serve(config, ports, Arc::new(SystemClock), shutdown.clone());
-        let served = until_told(&shutdown, Box::pin(work)).await?;
-        shutdown.begin();
-        telemetry.flush(FLUSH_LIMIT).await;
-        Ok(served?)
-    })
+async fn run(settings: Loaded<(Config, Sockets)>, shutdown: Shutdown) -> anyhow::Result<()> {
+    let (config, sockets) = settings.args;
+    let _held = HeldDirs::of([config.audit_dir.as_path()])?;
+    let ports = bind(sockets, &shutdown).await?;
+    let served = serve(config, ports, Arc::new(SystemClock), shutdown.clone()).await;
+    shutdown.begin();
+    Ok(served?)
 }
 
 async fn bind(sockets: Sockets, shutdown: &Shutdown) -> anyhow::Result<Ports> {
