@@ -240,7 +240,7 @@ where
     S: Service<Request<Body>, Response = Response<Body>>,
 {
     let work = deadline.scope(AssertUnwindSafe(inner.call(request)).catch_unwind());
-    match tokio::time::timeout(deadline.remaining(), work).await {
+    match tokio::time::timeout_at(deadline.instant(), work).await {
         Ok(Ok(answered)) => answered,
         Ok(Err(_panic)) => {
             // The panic hook has logged where; what it said may hold anything.

@@ -58,11 +58,32 @@ impl Instruments {
     }
 }
 
+/// The span of a call that is served. What only a trace shows is recorded where there is one.
+macro_rules! server_span {
+    (target: $target:expr, $known:expr, $name:expr) => {
+        tracing::info_span!(
+            target: $target,
+            "rpc",
+            { semconv::OTEL_NAME } = $known.trim_start_matches('/'),
+            { semconv::OTEL_KIND } = semconv::KIND_SERVER,
+            { semconv::RPC_SYSTEM } = Empty,
+            { semconv::RPC_SERVICE } = Empty,
+            { semconv::RPC_METHOD } = Empty,
+            { semconv::RPC_GRPC_STATUS_CODE } = Empty,
+            { semconv::OTEL_STATUS_CODE } = Empty,
+            { semconv::TENANT } = Empty,
+            { semconv::REQUEST_ID } = $name.as_str(),
+        )
+    };
+}
+
 /// A call on its way; what is known when it is dropped is recorded.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     instruments: Arc<Instruments>,
     span: Span,
+    /// Whether somebody records the trace that the span is in; the logs alone need less.
+    is_recorded: bool,
     name: RequestName,
     method: MethodPath,
     began: Instant,
@@ -77,24 +98,25 @@ impl Recorder {
         method: Option<&'static Method>,
     ) -> Self {
         let known = path_of(method);
-        let (service, method) = parts(known);
         let name = RequestName::of(&head.headers);
-        let span = tracing::info_span!(
-            "rpc",
-            { semconv::OTEL_NAME } = known.trim_start_matches('/'),
-            { semconv::OTEL_KIND } = semconv::KIND_SERVER,
-            { semconv::RPC_SYSTEM } = semconv::RPC_SYSTEM_GRPC,
-            { semconv::RPC_SERVICE } = service,
-            { semconv::RPC_METHOD } = method,
-            { semconv::RPC_GRPC_STATUS_CODE } = Empty,
-            { semconv::OTEL_STATUS_CODE } = Empty,
-            { semconv::TENANT } = Empty,
-            { semconv::REQUEST_ID } = name.as_str(),
-        );
-        propagation::set_parent(&span, &head.headers);
+        let span = if propagation::has_trace(&head.headers) {
+            let span = server_span!(target: module_path!(), known, name);
+            propagation::set_parent(&span, &head.headers);
+            span
+        } else {
+            server_span!(target: propagation::ROOT, known, name)
+        };
+        let is_recorded = propagation::is_sampled(&span);
+        if is_recorded {
+            let (service, method) = parts(known);
+            span.record(semconv::RPC_SYSTEM, semconv::RPC_SYSTEM_GRPC);
+            span.record(semconv::RPC_SERVICE, service);
+            span.record(semconv::RPC_METHOD, method);
+        }
         Self {
             instruments: Arc::clone(instruments),
             span,
+            is_recorded,
             name,
             method: MethodPath(known),
             began: Instant::now(),
@@ -127,12 +149,13 @@ impl Drop for Recorder {
         // Dropped without a status: the peer went away.
         let code = self.code.unwrap_or(Code::Cancelled);
         let took: Duration = self.began.elapsed();
-        note(&self.span, code);
+        if self.is_recorded {
+            note(&self.span, code);
+        }
         let labels = (self.method, Ended(code));
         self.instruments.requests.add(1, labels);
         self.instruments.durations.record(took, labels);
-        self.span
-            .in_scope(|| tracing::debug!(?code, took_ms = took.as_millis(), "answered"));
+        tracing::debug!(parent: &self.span, ?code, took_ms = took.as_millis(), "answered");
     }
 }
 

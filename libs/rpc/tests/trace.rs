@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use wire::{Handler, client, gate};
 
 #[tokio::test]
-async fn a_handler_is_in_the_trace_of_its_caller() {
+async fn a_handler_is_in_the_trace_of_its_caller_and_begins_none_that_nobody_collects() {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let settings = Settings {
         service: "sandgate-test",
@@ -40,11 +40,18 @@ async fn a_handler_is_in_the_trace_of_its_caller() {
     headers.insert("traceparent", PARENT.parse().expect("a value"));
     let span = tracing::info_span!(target: "sandgate_test", "caller");
     propagation::set_parent(&span, &headers);
-    client(pipe.target(gate()), false)
+    let mut client = client(pipe.target(gate()), false);
+    client
         .report_activity(ReportActivityRequest::default())
         .instrument(span)
         .await
         .expect("an answer");
-    let trace = seen.lock().clone();
+    let trace = seen.lock().take();
     assert_eq!(trace.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
+
+    client
+        .report_activity(ReportActivityRequest::default())
+        .await
+        .expect("an answer");
+    assert_eq!(*seen.lock(), None);
 }

@@ -16,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
 use crate::metric::Meters;
+use crate::propagation::ROOT;
 
 /// One batch to a collector; a slow one must not hold the process's memory.
 const EXPORT_LIMIT: Duration = Duration::from_secs(5);
@@ -185,7 +186,7 @@ fn is_ours(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("sandgate")
 }
 
-/// Spans that a call may be made under.
+/// Spans that a call may be made under, of a request that came with a trace.
 fn is_passed_on(metadata: &Metadata<'_>) -> bool {
-    metadata.is_span() && *metadata.level() <= Level::INFO
+    metadata.is_span() && *metadata.level() <= Level::INFO && metadata.target() != ROOT
 }
