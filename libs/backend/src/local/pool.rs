@@ -19,8 +19,8 @@ use crate::{BackendError, InstanceEvent};
 /// After a start failed, the pool waits this long; claims try by themselves.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// A claim's own work, from its tokens to its first command, goes before the spare that replaces what was claimed: it
-/// takes some milliseconds, and a start uses as much of the machine.
-const AFTER_CLAIM: Duration = Duration::from_millis(20);
+/// takes four to eight milliseconds of a small machine, and a start as much again.
+const AFTER_CLAIM: Duration = Duration::from_millis(10);
 /// How long what is left of a lost instance is let alone before it is ended again.
 const AFTER_STUCK: Duration = Duration::from_secs(1);
 
@@ -187,8 +187,8 @@ mod tests {
     #[test]
     fn a_spare_waits_for_the_claim_before_it_but_not_when_half_of_the_pool_is_gone() {
         let just_now = Some(Duration::from_millis(5));
-        assert_eq!(rest(7, 8, just_now), Duration::from_millis(15));
-        assert_eq!(rest(5, 8, just_now), Duration::from_millis(15));
+        assert_eq!(rest(7, 8, just_now), Duration::from_millis(5));
+        assert_eq!(rest(5, 8, just_now), Duration::from_millis(5));
         assert_eq!(rest(4, 8, just_now), Duration::ZERO);
         assert_eq!(rest(7, 8, Some(AFTER_CLAIM)), Duration::ZERO);
         assert_eq!(rest(7, 8, None), Duration::ZERO, "nobody has claimed");
