@@ -44,6 +44,18 @@ async fn init_creates_trust_once_and_overwrites_nothing() {
     assert_eq!((read("config/master-key"), read("api-key")), (master, key));
 }
 
+/// What init has made is served, the API key that it left in its file included.
+async fn assert_takes_the_key_in_its_file(home: Home) {
+    let settings = home.config();
+    let token = Token::spawn(home, settings);
+    token.ready().await;
+    let text = std::fs::read_to_string(token.home.path("api-key")).expect("the file");
+    let request = pb::AuthenticateApiKeyRequest {
+        secret: text.trim().to_owned(),
+    };
+    assert!(token.api_keys().authenticate_api_key(request).await.is_ok());
+}
+
 #[tokio::test]
 async fn two_inits_at_once_create_one_trust() {
     let home = Home::new();
@@ -54,14 +66,7 @@ async fn two_inits_at_once_create_one_trust() {
     );
     let (one, two) = (one.expect("one"), two.expect("two"));
     assert!(one == Initialized::Begun || two == Initialized::Begun);
-    let settings = home.config();
-    let token = Token::spawn(home, settings);
-    token.ready().await;
-    let text = std::fs::read_to_string(token.home.path("api-key")).expect("the file");
-    let request = pb::AuthenticateApiKeyRequest {
-        secret: text.trim().to_owned(),
-    };
-    assert!(token.api_keys().authenticate_api_key(request).await.is_ok());
+    assert_takes_the_key_in_its_file(home).await;
 }
 
 #[tokio::test]
@@ -77,14 +82,7 @@ async fn an_api_key_that_a_crash_left_in_its_file_becomes_the_first_key() {
             .expect("again"),
         Initialized::Begun
     );
-    let settings = home.config();
-    let token = Token::spawn(home, settings);
-    token.ready().await;
-    let text = std::fs::read_to_string(token.home.path("api-key")).expect("the file");
-    let request = pb::AuthenticateApiKeyRequest {
-        secret: text.trim().to_owned(),
-    };
-    assert!(token.api_keys().authenticate_api_key(request).await.is_ok());
+    assert_takes_the_key_in_its_file(home).await;
 }
 
 #[tokio::test]
@@ -151,12 +149,7 @@ async fn a_service_without_its_database_stays_up_says_so_and_serves_once_it_is_t
 #[tokio::test]
 async fn keys_outlive_the_process_and_so_do_tokens() {
     let mut token = Token::start().await;
-    let pair = token
-        .mint(mint_request(&token.home.clock))
-        .await
-        .expect("minted")
-        .tokens
-        .expect("tokens");
+    let pair = token.minted(mint_request(&token.home.clock)).await;
     token.end();
     token.ended().await.expect("a clean end");
     let settings = token.home.config();
