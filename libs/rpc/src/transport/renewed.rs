@@ -134,3 +134,34 @@ impl<T> std::fmt::Debug for Renewed<T> {
         f.debug_tuple("Renewed").field(&self.0.shown_to).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_seen_though_nobody_connects_and_until_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("certificate");
+        let put = |text: &str| {
+            let beside = folder.path().join("new");
+            std::fs::write(&beside, text).expect("written");
+            std::fs::rename(beside, &file).expect("renamed");
+        };
+        put("one");
+        let (reads, shutdown) = (Arc::new(AtomicUsize::new(0)), Shutdown::new());
+        let counted = Arc::clone(&reads);
+        let read = move || Ok(counted.fetch_add(1, Ordering::Relaxed));
+        let files = [file.clone()];
+        let renewed = Renewed::start(Certificates::Services, files, &shutdown, read);
+        put("another");
+        // The time of a test stands still but for this.
+        tokio::time::sleep(EVERY * 2).await;
+        assert_eq!(reads.load(Ordering::Relaxed), 2);
+        drop(renewed);
+        shutdown.begin();
+        assert!(shutdown.join(EVERY).await);
+    }
+}
