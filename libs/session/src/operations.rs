@@ -124,11 +124,13 @@ impl Operations {
 
     /// What both have.
     #[must_use]
-    pub fn intersect(&self, other: &Self) -> Self {
+    pub fn intersect(self, other: &Self) -> Self {
         match (self, other) {
-            (Self::All, rest) | (rest, Self::All) => rest.clone(),
-            (Self::Only(one), Self::Only(two)) => {
-                Self::Only(one.intersection(two).cloned().collect())
+            (Self::All, rest) => rest.clone(),
+            (rest, Self::All) => rest,
+            (Self::Only(mut one), Self::Only(two)) => {
+                one.retain(|operation| two.contains(operation));
+                Self::Only(one)
             }
         }
     }

@@ -162,8 +162,8 @@ impl Core {
     /// # Errors
     /// See [`SessionError`].
     pub(crate) fn open_session(&self, opening: Opening) -> Result<(Pair, String), SessionError> {
-        let tenant = opening.tenant.clone();
-        self.minting(&tenant, |mint| mint.open(opening))
+        let granted = self.granted_to(&opening.tenant);
+        self.minting(granted, |mint| mint.open(opening))
     }
 
     /// Renews the session of a daemon token that was verified.
@@ -171,12 +171,19 @@ impl Core {
     /// # Errors
     /// See [`SessionError`].
     pub(crate) fn renew_session(&self, daemon: Claims) -> Result<Pair, SessionError> {
-        let tenant = daemon.tenant.clone();
-        self.minting(&tenant, |mint| mint.renew(daemon))
+        let granted = self.granted_to(&daemon.tenant);
+        self.minting(granted, |mint| mint.renew(daemon))
     }
 
-    fn minting<T>(&self, tenant: &TenantId, work: impl FnOnce(&mut Mint<'_, ThreadRng>) -> T) -> T {
-        let granted = self.grants.read().get(tenant).cloned();
+    fn granted_to(&self, tenant: &TenantId) -> Option<Operations> {
+        self.grants.read().get(tenant).cloned()
+    }
+
+    fn minting<T>(
+        &self,
+        granted: Option<Operations>,
+        work: impl FnOnce(&mut Mint<'_, ThreadRng>) -> T,
+    ) -> T {
         let revoked = self.feed.revoked();
         work(&mut Mint {
             keys: &self.keys,

@@ -88,7 +88,7 @@ pub enum SessionError {
 
 /// Operations of a session: template ∩ grants ∩ request, where no request is all and an empty one is none.
 pub(crate) fn operations(
-    template: &Operations,
+    template: Operations,
     granted: &Operations,
     requested: Option<&Operations>,
 ) -> Operations {
@@ -128,7 +128,7 @@ impl<R: CryptoRng> Mint<'_, R> {
             return Err(Malformed::new("session_start", "must not lie in the future").into());
         }
         let granted = self.granted.as_ref().ok_or(SessionError::TenantUnknown)?;
-        let allowed = operations(&opening.template, granted, opening.requested.as_ref());
+        let allowed = operations(opening.template, granted, opening.requested.as_ref());
         let claims = Claims {
             token: TokenId::random(self.rng),
             audience: Audience::Agent,
@@ -222,13 +222,19 @@ mod tests {
     #[test]
     fn operations_are_what_all_three_allow_and_an_empty_request_gets_none() {
         let (template, granted) = (set(&["a", "b", "c"]), set(&["b", "c", "d"]));
-        assert_eq!(operations(&template, &granted, None), set(&["b", "c"]));
         assert_eq!(
-            operations(&template, &granted, Some(&set(&["c", "d"]))),
+            operations(template.clone(), &granted, None),
+            set(&["b", "c"])
+        );
+        assert_eq!(
+            operations(template.clone(), &granted, Some(&set(&["c", "d"]))),
             set(&["c"])
         );
-        assert!(operations(&template, &granted, Some(&Operations::none())).is_empty());
-        assert!(operations(&Operations::none(), &Operations::All, None).is_empty());
-        assert_eq!(operations(&template, &Operations::All, None), template);
+        assert!(operations(template.clone(), &granted, Some(&Operations::none())).is_empty());
+        assert!(operations(Operations::none(), &Operations::All, None).is_empty());
+        assert_eq!(
+            operations(template.clone(), &Operations::All, None),
+            template
+        );
     }
 }
