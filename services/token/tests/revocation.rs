@@ -2,6 +2,8 @@
 
 mod harness;
 
+use std::fmt::Debug;
+use std::pin::Pin;
 use std::time::Duration;
 
 use harness::{LIMIT, Token, acting, fields, mint_request, person, refused, revocation};
@@ -150,6 +152,22 @@ async fn a_gate_of_another_incarnation_or_from_the_future_gets_a_snapshot() {
     }
 }
 
+/// Has the gate apply the first revocation; the answer must not come before.
+async fn assert_unanswered_until_applied<T: Debug>(
+    gate: &mut Gate,
+    revoking: Pin<&mut impl Future<Output = T>>,
+) {
+    let applied = async {
+        while gate.set.head() < 1 {
+            gate.in_step().await;
+        }
+    };
+    tokio::select! {
+        answer = revoking => panic!("answered before the gate applied it: {answer:?}"),
+        () = applied => {}
+    }
+}
+
 #[tokio::test]
 async fn a_revocation_is_answered_when_the_gate_has_applied_it() {
     let token = Token::start().await;
@@ -159,15 +177,7 @@ async fn a_revocation_is_answered_when_the_gate_has_applied_it() {
     let mut client = token.revocations(Service::Orchestrator);
     let revoking = client.revoke(revocation("default", user("a")));
     tokio::pin!(revoking);
-    let applied = async {
-        while gate.set.head() < 1 {
-            gate.in_step().await;
-        }
-    };
-    tokio::select! {
-        answer = &mut revoking => panic!("answered before the gate applied it: {answer:?}"),
-        () = applied => {}
-    }
+    assert_unanswered_until_applied(&mut gate, revoking.as_mut()).await;
     let (granted, answer) = tokio::join!(gate.lease(&token, "g1"), revoking);
     assert_eq!(granted, (LEASE, 1));
     let expected = pb::RevokeResponse {
@@ -187,15 +197,7 @@ async fn a_gate_that_is_silent_or_behind_loses_its_lease_and_the_revocation_says
     let mut client = token.revocations(Service::Orchestrator);
     let revoking = client.revoke(revocation("default", user("a")));
     tokio::pin!(revoking);
-    let heard = async {
-        while gate.set.head() < 1 {
-            gate.in_step().await;
-        }
-    };
-    tokio::select! {
-        answer = &mut revoking => panic!("answered too early: {answer:?}"),
-        () = heard => {}
-    }
+    assert_unanswered_until_applied(&mut gate, revoking.as_mut()).await;
     // It says that it has applied nothing of it: no longer lease, and when the old one is over, no waiting.
     assert_eq!(
         lease(&token, "g1", &gate.incarnation, 0).await,
@@ -312,15 +314,7 @@ async fn a_fresh_process_waits_for_gates_of_the_one_before() {
     let revoking = client.revoke(revocation("default", user("a")));
     tokio::pin!(revoking);
     let mut gate = Gate::follow(&token, "", 0).await;
-    let heard = async {
-        while gate.set.head() < 1 {
-            gate.in_step().await;
-        }
-    };
-    tokio::select! {
-        answer = &mut revoking => panic!("answered too early: {answer:?}"),
-        () = heard => {}
-    }
+    assert_unanswered_until_applied(&mut gate, revoking.as_mut()).await;
     token.moments.advance(LEASE);
     let (_granted, answer) = tokio::join!(gate.lease(&token, "g1"), revoking);
     assert_eq!(answer.expect("revoked").into_inner().sequence, 1);
