@@ -145,6 +145,24 @@ async fn each_phase_is_seen_by_whoever_watches_until_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn that_it_runs_is_told_before_it_is_on_record_as_ready_even_without_files() {
+    let orchestrator = Harness::start().await;
+    orchestrator.peers.hold("attach");
+    let sandbox = orchestrator.begun("demo").await;
+    let mut states = orchestrator
+        .watch(&sandbox.sandbox_id)
+        .await
+        .expect("a stream");
+    orchestrator.peers.let_go("attach");
+    let mut phases = Vec::new();
+    while let Some(state) = states.message().await.expect("a state") {
+        phases.push(state.sandbox.expect("a sandbox").phase());
+    }
+    let tail = [pb::Phase::Hydrating, pb::Phase::Ready];
+    assert!(phases.ends_with(&tail), "{phases:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watch_ends_with_the_reason_for_which_ready_cannot_come() {
     let orchestrator = Harness::start().await;
     orchestrator.peers.fail("mint", usize::MAX);
