@@ -66,12 +66,20 @@ controls! {
     FilterNamespaces,
     /// The filter's rule for mounts.
     FilterMounts,
+    /// The filter's rule for contexts of asynchronous input and output, of which a machine has only so many.
+    FilterContexts,
     /// The bound on processes.
     BoundedProcesses,
     /// The bound on descriptors.
     BoundedDescriptors,
     /// The bound on memory.
     BoundedMemory,
+    /// The bounds on inotify, which the kernel counts for each user.
+    BoundedWatchers,
+    /// The bound on terminals, which the kernel counts for the machine.
+    BoundedTerminals,
+    /// The bounds on what connections buffer: each, and all of a sandbox where the kernel counts that.
+    BoundedBuffers,
     /// The runner shows itself to no process.
     HiddenRunner,
     /// The keeper shows itself to no process.

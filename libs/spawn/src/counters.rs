@@ -22,11 +22,20 @@ const OF_THE_NETWORK: [(&str, &str); 2] = [
 
 /// Sets them, while we still own our namespaces. Without one of our own they would be the machine's.
 pub(crate) fn bound() -> io::Result<()> {
-    for (control, bounds) in [
-        (Control::UserNamespace, OF_THE_USER),
-        (Control::NetworkNamespace, OF_THE_NETWORK),
+    for (control, namespace, bounds) in [
+        (
+            Control::BoundedWatchers,
+            Control::UserNamespace,
+            OF_THE_USER,
+        ),
+        (
+            Control::BoundedBuffers,
+            Control::NetworkNamespace,
+            OF_THE_NETWORK,
+        ),
     ] {
-        for (file, most) in bounds.into_iter().filter(|_| control.applies()) {
+        let applies = control.applies() && namespace.applies();
+        for (file, most) in bounds.into_iter().filter(|_| applies) {
             fs::write(file, most)?;
         }
     }

@@ -74,11 +74,12 @@ const UNCOUNTED: &[libc::c_long] = calls![
 
 /// What is kept from a sandbox, by what it would be used for; all of it by not being on the lists above.
 #[rustfmt::skip]
-const GROUPS: [(Control, &[libc::c_long]); 4] = [
+const GROUPS: [(Control, &[libc::c_long]); 5] = [
     (Control::FilterSockets, calls![SYS_socket]),
     (Control::FilterKeyrings, calls![SYS_keyctl SYS_add_key SYS_request_key]),
     (Control::FilterNamespaces, calls![SYS_unshare SYS_setns SYS_clone]),
     (Control::FilterMounts, calls![SYS_mount SYS_umount2 SYS_open_tree SYS_move_mount SYS_pivot_root SYS_chroot]),
+    (Control::FilterContexts, calls![SYS_io_setup]),
 ];
 
 /// Every flag of `clone` that makes a namespace.

@@ -195,7 +195,11 @@ fn devices(spec: &Spec) -> io::Result<()> {
         "devpts",
         flags,
         // The number of terminals of a machine is bounded too, and shared.
-        c"newinstance,ptmxmode=0666,mode=620,max=64",
+        if Control::BoundedTerminals.applies() {
+            c"newinstance,ptmxmode=0666,mode=620,max=64"
+        } else {
+            c"newinstance,ptmxmode=0666,mode=620"
+        },
     )?;
     bounded("/dev/shm", spec.shared_memory, 0o1777)
 }

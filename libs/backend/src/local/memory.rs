@@ -93,7 +93,9 @@ impl Mechanism {
         fs::create_dir(&group.folder)?;
         let set = || {
             write(&group.folder.join(limit), bytes)?;
-            if let (Self::CgroupV1(_), Some(file)) = (self, tcp_limit(&group.folder)) {
+            if let (Self::CgroupV1(_), Some(file)) = (self, tcp_limit(&group.folder))
+                && Control::BoundedBuffers.applies()
+            {
                 write(&file, TCP_BYTES)?;
             }
             group.entry().map(drop)

@@ -38,6 +38,8 @@ pub(crate) enum Probe {
     Bomb,
     Disk,
     Memory,
+    Counters,
+    Buffers,
 }
 
 impl Probe {
@@ -79,6 +81,22 @@ impl Probe {
             Self::Memory => {
                 let found = world.inside(&["memory", "200", "3"]);
                 escapes([("killed", found["killed"] != "0")])
+            }
+            Self::Counters => exactly(
+                &world.inside(&["counters"]),
+                &[
+                    ("terminals", "64"),
+                    ("terminals end", "ENOSPC"),
+                    ("watchers", "32"),
+                    ("watchers end", "EMFILE"),
+                    ("tcp_wmem", "262144"),
+                    ("tcp_rmem", "262144"),
+                ],
+            ),
+            Self::Buffers => {
+                let found = world.inside(&["buffers"]);
+                let holds = found["buffers"] != "unbounded" || found["counted apart"] == "no";
+                escapes([("buffers", holds)])
             }
         }
     }

@@ -92,6 +92,7 @@ const CALLS: &[Row] = &[
     both(&[FilterSockets, Trial], Escapes(Network, "socket uevent")),
     both(&[FilterKeyrings], Escapes(Calls, "keyctl")),
     both(&[OwnKeyring, FilterKeyrings], Escapes(Keyring, "key")),
+    both(&[FilterContexts], Escapes(Calls, "io_setup")),
     both(&[FilterNamespaces], Escapes(Calls, "unshare NEWUSER")),
     // To mount takes a capability, which only a namespace gives.
     both(
@@ -122,6 +123,16 @@ const BOUNDS: &[Row] = &[
     both(&[BoundedProcesses], Escapes(Bomb, "forks")),
     both(&[BoundedDescriptors], Escapes(Possessions, "limit NOFILE")),
     both(&[BoundedMemory], Escapes(Memory, "killed")),
+    both(&[BoundedWatchers], Escapes(Counters, "watchers end")),
+    both(&[BoundedTerminals], Escapes(Counters, "terminals end")),
+    both(&[BoundedBuffers], Escapes(Counters, "tcp_wmem")),
+    // All connections together have a bound of their own in the first version of control groups alone: the second
+    // counts them as memory, and without a group nothing is counted. An ordinary user has no group of the first.
+    (
+        &[BoundedBuffers],
+        Escapes(Buffers, "buffers"),
+        Same(Buffers),
+    ),
 ];
 
 fn every_loss_is_noticed(rows: &[Row]) {

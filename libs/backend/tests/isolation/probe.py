@@ -315,6 +315,47 @@ def counters():
         say(name, open("/proc/sys/net/ipv4/" + name).read().split()[-1])
 
 
+def buffers():
+    """Has connections buffer what nobody reads, twice as much as a sandbox may; each child holds what it sent."""
+    lines = open("/proc/self/cgroup").read().splitlines()
+    apart = any("memory" in line.split(":")[1].split(",") for line in lines)
+    has_group = resource.getrlimit(resource.RLIMIT_AS)[1] == resource.RLIM_INFINITY
+    say("counted apart", "yes" if apart and has_group else "no")
+    children, total = [], 0
+    while len(children) < 8 and total < 64 << 20:
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            held, sent = fill(40, 16 << 20)
+            os.write(tell, str(sent).encode())
+            signal.pause()
+        children.append(child)
+        total += int(os.read(told, 32))
+    say("buffers", "unbounded" if total >= 64 << 20 else "bounded")
+    say("buffers MiB", total >> 20)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def fill(most, enough):
+    """Sends over so many connections until none takes more, or enough is on its way."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    block = b"x" * (1 << 16)
+    held, sent = [listener], 0
+    for _ in range(most):
+        peer = socket.create_connection(listener.getsockname())
+        held += [peer, listener.accept()[0]]
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+        peer.setblocking(False)
+        try:
+            while sent < enough:
+                sent += peer.send(block)
+        except BlockingIOError:
+            pass
+    return held, sent
+
+
 def locks(*paths):
     """Takes the lock of each file."""
     for path in paths:
