@@ -6,6 +6,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Command, Output, Stdio};
 
+use sandgate_e2e::client::Client;
 use sandgate_e2e::mesh::Home;
 
 const SHELL: &str = "/bin/sh";
@@ -349,17 +350,38 @@ print('unbounded')
     assert_eq!(inside(&home, &["/bin/echo", "on"]), "on");
 }
 
-#[test]
-fn a_full_disk_is_the_sandboxs_own_trouble() {
+/// So small that it is full, and stored, in no time.
+const SMALL: &str = "\
+version: 1
+templates:
+  - name: default
+    description: with little room
+    limits: { disk: 32MiB, home: 32MiB }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_the_sandboxs_own_trouble() {
     let home = Home::new();
-    // What is removed gives its room back; in the workspace once it is not on its way to the store any more.
-    let fill = "for d in /home/agent /workspace; do export d
-        dd if=/dev/zero of=$d/big bs=1M count=4096 2>&1 | grep -c 'No space'; rm $d/big
-        timeout 30 sh -c 'until echo $d > $d/y; do :; done' 2>/dev/null; cat $d/y; done";
-    assert_eq!(
-        inside(&home, &[SHELL, "-c", fill]),
-        "1\n/home/agent\n1\n/workspace"
-    );
+    let templates = home.path().join("templates.yaml");
+    std::fs::write(&templates, SMALL).expect("templates");
+    let up = home.up(&["--templates", templates.to_str().expect("a plain path")]);
+    let client = Client::new(&up.address, &up.key(), "probe");
+    let sandbox = client.create("create").await.expect("created").sandbox_id;
+    let shell = async |line: &str| {
+        let ran = client.exec(&sandbox, &[SHELL, "-c", line]).await;
+        ran.expect("it runs").stdout
+    };
+    for place in ["/home/agent", "/workspace"] {
+        let fill = format!(
+            "dd if=/dev/zero of={place}/big bs=1M count=4096 2>&1 | grep -c 'No space'; rm {place}/big"
+        );
+        assert_eq!(shell(&fill).await, "1\n");
+        // What is removed gives its room back once it is not on its way to the store any more. A sync that is asked
+        // for begins when the one before it has ended.
+        client.sync(&sandbox).await.expect("synced");
+        let write = format!("echo {place} > {place}/y && cat {place}/y");
+        assert_eq!(shell(&write).await, format!("{place}\n"));
+    }
     assert_eq!(inside(&home, &["/bin/cat", "y"]), "/workspace");
 }
 

@@ -27,8 +27,11 @@ templates:
 ";
 /// What dies with its parent or its socket is gone by then.
 const GONE_LIMIT: Duration = Duration::from_secs(10);
-/// What the orchestrator removes when it compares is gone after two comparisons.
-const SWEPT_LIMIT: Duration = Duration::from_secs(60);
+/// How often the orchestrator compares what there is with what there should be, unless it is told otherwise.
+const COMPARED_EVERY: Duration = Duration::from_secs(30);
+/// What it removes when it compares is gone after two comparisons: a control group whose last process is still ending
+/// at the first is left to the second, which takes its time, too.
+const SWEPT_LIMIT: Duration = COMPARED_EVERY.saturating_mul(2).saturating_add(GONE_LIMIT);
 /// Between two looks at what is to be gone.
 const LOOK: Duration = Duration::from_millis(100);
 /// Says whose process it is, inside the sandbox too.
