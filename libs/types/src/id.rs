@@ -12,7 +12,7 @@ use crate::Malformed;
 const RANDOM_CHARACTERS: usize = 25;
 /// Bytes below it are whole rounds of the alphabet.
 const FAIR: u8 = 252;
-const _: () = assert!(FAIR as usize % ALPHABET.len() == 0);
+const _: () = assert!((FAIR as usize).is_multiple_of(ALPHABET.len()));
 /// One byte of 64 is thrown away.
 const SPARE_BYTES: usize = 3;
 const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
