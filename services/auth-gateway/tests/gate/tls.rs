@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::support::certificates::Root;
-use crate::support::keeper::Answer;
+use crate::support::keeper::{Answer, agent_request};
 use crate::support::upstream::{self, Upstream};
 use crate::support::{Sandbox, World, client_request, soon, until};
 
@@ -208,12 +208,17 @@ async fn renewed_roots_are_believed_without_a_restart_and_the_old_ones_no_longer
     let former = upstream::start_tls(&old.files(UPSTREAM)).await;
     let (world, sandbox) = believing(&old, &policy(&former, UPSTREAM)).await;
     let token = world.agent(&sandbox);
-    assert_eq!(sandbox.keeper.get("/r/paid/x", &token).await.http, 200);
+    // The head of its answer is here, so that nothing but its body is left to be cut.
+    let ticking = agent_request("GET", "/r/paid/ticking", &token);
+    let under_way = sandbox.keeper.stream(ticking).await;
+    assert_eq!(under_way.status(), 200);
     let renewed = std::fs::read(new.roots()).expect("read");
     std::fs::write(old.roots(), renewed).expect("write");
-    until(async || sandbox.keeper.code("/r/paid/x", &token).await == Some(502)).await;
+    assert!(soon(Answer::of(under_way)).await.broken);
+    // What is under way is cut once the new roots are in force, so the next request meets them.
+    assert_eq!(sandbox.keeper.get("/r/paid/x", &token).await.http, 502);
     let latter = upstream::start_tls(&new.files(UPSTREAM)).await;
     world.write_policy(&policy(&latter, UPSTREAM));
-    until(async || sandbox.keeper.code("/r/paid/x", &token).await == Some(200)).await;
+    until(async || sandbox.keeper.get("/r/paid/x", &token).await.http == 200).await;
     assert!(latter.requests.load(Ordering::Relaxed) > 0);
 }

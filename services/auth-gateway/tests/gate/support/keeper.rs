@@ -172,16 +172,6 @@ impl Keeper {
         self.send(agent_request("GET", target, token)).await
     }
 
-    /// The code of an HTTP request's answer; none where the gate cut it, as it does with one that is under way on a
-    /// connection whose roots are believed no longer.
-    pub(crate) async fn code(&self, target: &str, token: &str) -> Option<u16> {
-        let mut call = self.call.clone();
-        let request = agent_request("GET", target, token);
-        let head = soon(call.send_request(request)).await.ok()?;
-        let answer = Answer::of(head).await;
-        (!answer.broken).then_some(answer.http)
-    }
-
     /// A gRPC call.
     pub(crate) async fn grpc(&self, path: &str, token: &str) -> Answer {
         self.send(grpc_request(path, token)).await
