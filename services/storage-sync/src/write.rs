@@ -3,25 +3,25 @@
 //! Both are allowed while a sandbox runs: its next commit finds that the head moved, and is made again on the new
 //! one. A request that names itself is done once, also when it is repeated at the same time.
 
+mod making;
+
 use bytes::Bytes;
 use futures_util::Stream;
 use sandgate_types::{Malformed, VersionId};
-use sandgate_workspace::manifest::Root;
 use sandgate_workspace::tree::Mtime;
-use sandgate_workspace::{BlobName, Entry, Node, Piece, TreePath};
+use sandgate_workspace::{BlobName, Entry, Node, TreePath};
 
-use crate::content::{ReadError, lookup};
+use self::making::{Making, Next};
+use crate::content::ReadError;
 use crate::crash::crash_point;
 use crate::ingest::store_content;
-use crate::objects::{ObjectError, TenantObjects};
-use crate::rebuild::{Rebuild, RebuildError};
+use crate::objects::ObjectError;
+use crate::rebuild::RebuildError;
 use crate::storage::Storage;
 use crate::store::{AdvanceError, StoreError};
-use crate::version::{Advance, Memo, Origin, Settles, Version};
+use crate::version::{Advance, Memo, Settles, Version};
 use crate::workspace::Workspace;
 
-/// A directory that is made because a file is written in it.
-const DIRECTORY_MODE: u32 = 0o755;
 /// How often a head that moves is followed before the caller is told to.
 const ATTEMPTS: usize = 16;
 
@@ -151,60 +151,6 @@ pub async fn restore(
     follow_head(storage, workspace, Making::Restored(old), memo, Vec::new()).await
 }
 
-/// What the next version is to be.
-enum Making {
-    /// The head with a file written into it.
-    File {
-        entry: Entry<Vec<Piece<BlobName>>>,
-        expected: Option<VersionId>,
-    },
-    /// An older version.
-    Restored(Version),
-}
-
-/// What that makes of the head.
-enum Next {
-    /// A new version.
-    Version(Root),
-    /// Nothing: the head is what was asked for.
-    Head,
-}
-
-impl Making {
-    fn origin(&self) -> Origin {
-        match self {
-            Self::File { .. } => Origin::Write,
-            Self::Restored(_) => Origin::Restore,
-        }
-    }
-
-    async fn on(
-        &self,
-        objects: &TenantObjects,
-        head: Option<&Version>,
-    ) -> Result<Next, WriteError> {
-        match self {
-            Self::Restored(old) => Ok(match head {
-                Some(head) if head.id == old.id => Next::Head,
-                Some(_) | None => Next::Version(old.root),
-            }),
-            Self::File { entry, expected } => {
-                if expected.is_some() && expected.as_ref() != head.map(|head| &head.id) {
-                    return Err(WriteError::HeadMoved);
-                }
-                let root = head.map(|head| head.root);
-                let above = directories_above(objects, root.as_ref(), entry).await?;
-                let mut rebuild = Rebuild::new(objects.clone(), root.as_ref()).await?;
-                for directory in above {
-                    rebuild.upsert(directory).await?;
-                }
-                rebuild.upsert(entry.clone()).await?;
-                Ok(Next::Version(rebuild.finish().await?))
-            }
-        }
-    }
-}
-
 async fn follow_head(
     storage: &Storage,
     workspace: &Workspace,
@@ -281,38 +227,6 @@ async fn follow_head(
         }
     }
     Err(WriteError::HeadMoved)
-}
-
-/// The directories above an entry that the head lacks, the outermost first.
-async fn directories_above<C>(
-    objects: &TenantObjects,
-    root: Option<&Root>,
-    entry: &Entry<C>,
-) -> Result<Vec<Entry<Vec<Piece<BlobName>>>>, WriteError> {
-    let mut missing = Vec::new();
-    for path in entry.path.ancestors() {
-        let there = match root {
-            Some(root) if missing.is_empty() => lookup(objects, root, &path).await?,
-            Some(_) | None => None,
-        };
-        match there {
-            Some(above) if above.is_directory() => {}
-            Some(_) => return Err(WriteError::NotDirectory),
-            None => missing.push(Entry {
-                path,
-                mode: DIRECTORY_MODE,
-                mtime: entry.mtime,
-                node: Node::Directory,
-            }),
-        }
-    }
-    if let (Some(root), true) = (root, missing.is_empty())
-        && let Some(there) = lookup(objects, root, &entry.path).await?
-        && there.is_directory()
-    {
-        return Err(WriteError::IsDirectory);
-    }
-    Ok(missing)
 }
 
 /// A hash of a request's parts, each with its length.
