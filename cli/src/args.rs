@@ -1,5 +1,6 @@
 //! What the command line takes. Nothing is decided here.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -155,7 +156,7 @@ pub(crate) struct RunArgs {
     pub(crate) mesh: RunMeshArgs,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// The mesh that a command starts for itself where none is running.
@@ -201,8 +202,8 @@ pub(crate) struct ConversationArgs {
 pub(crate) struct FilesArgs {
     /// The conversation
     pub(crate) conversation: String,
-    /// A file to print; without it all are listed
-    pub(crate) path: Option<String>,
+    /// A file to print, by its path below /workspace; without it all are listed
+    pub(crate) path: Option<OsString>,
     /// The mesh, where none is running.
     #[command(flatten)]
     pub(crate) mesh: RunMeshArgs,
@@ -213,5 +214,5 @@ pub(crate) struct FilesArgs {
 pub(crate) struct ServiceArgs {
     /// What the service takes.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) arguments: Vec<std::ffi::OsString>,
+    pub(crate) arguments: Vec<OsString>,
 }

@@ -10,17 +10,19 @@ use sandgate_rpc::{Channel, ChannelOptions, Target};
 use secrecy::ExposeSecret as _;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use crate::data_dir::{DataDir, Published};
+use crate::failure::explain;
 
 /// The calls of the command line, each with the API key of this machine's user.
 #[derive(Clone)]
 pub(crate) struct Client {
     channel: Channel,
     key: Key,
-    /// The mesh goes on after us.
-    stays: bool,
+    data: DataDir,
+    /// The process that is the mesh.
+    mesh: u32,
 }
 
 /// Adds the API key to each request.
@@ -55,13 +57,33 @@ impl Client {
         Ok(Self {
             channel: Channel::new(target, ChannelOptions::default()),
             key: Key { bearer },
-            stays: published.pid != std::process::id(),
+            data: data.clone(),
+            mesh: published.pid,
         })
     }
 
     /// Whether the mesh is another process's, and goes on after us.
     pub(crate) fn mesh_stays(&self) -> bool {
-        self.stays
+        self.mesh != std::process::id()
+    }
+
+    /// The process that is the mesh.
+    pub(crate) fn mesh(&self) -> u32 {
+        self.mesh
+    }
+
+    /// Whether the mesh has begun to end.
+    pub(crate) fn mesh_ends(&self) -> bool {
+        !matches!(self.data.published(), Ok(Some(now)) if now.pid == self.mesh)
+    }
+
+    /// A refusal as words for a person. One of the API key names the file that it is from, which only we know.
+    pub(crate) fn explain(&self, status: &Status) -> String {
+        if status.code() == Code::Unauthenticated {
+            crate::init::wrong_api_key(&self.data)
+        } else {
+            explain(status)
+        }
     }
 
     /// Creates, finds and ends sandboxes.

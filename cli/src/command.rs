@@ -10,8 +10,8 @@ use crate::args::{Command, MeshArgs, RunArgs, RunMeshArgs};
 use crate::client::Client;
 use crate::data_dir::{Claim, DataDir, Lock, Published, Share};
 use crate::mesh::Mesh;
-use crate::report::{Report, line, print};
-use crate::signals::until_told_twice;
+use crate::report::{Report, Unwritten, line, print};
+use crate::signals::Signals;
 use crate::{config, conversation, init, run, up};
 
 /// How long a mesh may take that is starting or ending; it syncs and suspends what runs then.
@@ -35,6 +35,13 @@ pub(crate) fn run(data_dir: Option<PathBuf>, command: Command) -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
+    // Whoever reads us has read enough, as `head` has.
+    if error
+        .downcast_ref::<Unwritten>()
+        .is_some_and(Unwritten::reader_has_gone)
+    {
+        return ExitCode::FAILURE;
+    }
     line(&format!("sandgate: {error:#}"));
     ExitCode::FAILURE
 }
@@ -50,26 +57,21 @@ async fn dispatch(data_dir: Option<PathBuf>, command: Command) -> anyhow::Result
     let path = data_dir.unwrap_or_else(|| homes.data.join("sandgate"));
     let data = DataDir::open(&path, &homes.config, homes.runtime.as_deref())?;
     match command {
-        Command::Run(args) => until_told_twice(Box::pin(run_command(&data, &args))).await,
+        Command::Run(args) => run_command(&data, &args).await,
         Command::Up(args) => up::up(&data, &args).await,
         Command::Init(args) => init::command(&data, &args).await,
-        Command::Ls(args) => {
-            let work = on_mesh(&data, &args.mesh, async |client| {
-                conversation::ls(client).await
-            });
-            until_told_twice(Box::pin(work)).await
-        }
+        Command::Ls(args) => ask(&data, &args.mesh, conversation::ls).await,
         Command::Suspend(args) => {
             let work = async |client: &Client| conversation::suspend(client, &args).await;
-            until_told_twice(Box::pin(on_mesh(&data, &args.mesh, work))).await
+            ask(&data, &args.mesh, work).await
         }
         Command::Rm(args) => {
             let work = async |client: &Client| conversation::rm(client, &args).await;
-            until_told_twice(Box::pin(on_mesh(&data, &args.mesh, work))).await
+            ask(&data, &args.mesh, work).await
         }
         Command::Files(args) => {
             let work = async |client: &Client| conversation::files(client, &args).await;
-            until_told_twice(Box::pin(on_mesh(&data, &args.mesh, work))).await
+            ask(&data, &args.mesh, work).await
         }
         Command::GenSecret
         | Command::Orchestrator(_)
@@ -82,33 +84,51 @@ async fn dispatch(data_dir: Option<PathBuf>, command: Command) -> anyhow::Result
 
 async fn run_command(data: &DataDir, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let report = Report::new(args.quiet);
-    on_mesh(data, &args.mesh, async |client| {
-        run::run(client, args, &report.on(client)).await
-    })
-    .await
+    let work = async |client: &Client, signals: &mut Signals| {
+        run::run(client, args, &report.on(client), signals).await
+    };
+    on_mesh(data, &args.mesh, work).await
+}
+
+/// Asks something that is answered in a moment.
+async fn ask(
+    data: &DataDir,
+    args: &RunMeshArgs,
+    question: impl AsyncFnOnce(&Client) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let work = async |client: &Client, signals: &mut Signals| {
+        Box::pin(signals.during(question(client))).await
+    };
+    on_mesh(data, args, work).await
 }
 
 /// Does something on the mesh that runs, or on one that runs until that and its last client are done.
 async fn on_mesh(
     data: &DataDir,
     args: &RunMeshArgs,
-    work: impl AsyncFnOnce(&Client) -> anyhow::Result<ExitCode>,
+    work: impl AsyncFnOnce(&Client, &mut Signals) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
-    match reach(data).await? {
+    let mut signals = Signals::take()?;
+    match signals.during(reach(data)).await? {
         Reach::Ours(lock) => {
-            let mesh = Mesh::start(data, &lock, &MeshArgs::of_run(args), false).await?;
+            let args = MeshArgs::of_run(args);
+            let starting = Box::pin(Mesh::start(data, &lock, &args, false));
+            let mesh = signals.during(starting).await?;
             let client = Client::new(data, mesh.published())?;
             let code = tokio::select! {
-                code = work(&client) => code,
+                code = work(&client, &mut signals) => code,
                 why = mesh.broken() => Err(anyhow::anyhow!(why)),
             };
-            let _nobody = last(data, &lock).await?;
-            mesh.end(data, &lock).await?;
+            let ending = async {
+                let _nobody = last(data, &lock).await?;
+                mesh.end(data, &lock).await
+            };
+            signals.during(Box::pin(ending)).await?;
             code
         }
         Reach::Theirs(published, _part) => {
             published.is_as_asked(data, args)?;
-            work(&Client::new(data, &published)?).await
+            work(&Client::new(data, &published)?, &mut signals).await
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can be asked about conversations: which there are, what files they have, and that they end.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -7,19 +8,26 @@ use sandgate_api::orchestrator::v1 as orchestrator;
 use sandgate_api::storage::v1 as storage;
 use tonic::{Response, Status};
 
+use crate::aftermath::not_synced;
 use crate::args::{ConversationArgs, FilesArgs};
 use crate::client::Client;
-use crate::failure::{explain, printable};
-use crate::follow::pass_on;
-use crate::report::{line, print, short};
+use crate::failure::visible;
+use crate::report::{line, pass_on, print, short};
+
+/// Where the files are in the sandbox; as a prefix it may be given, since a person copies it from there.
+const WORKSPACE: &[u8] = b"/workspace/";
 
 /// The answer of a call, or what a person should know of its refusal.
-async fn asked<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> anyhow::Result<T> {
-    Ok(call.await.map_err(|status| told(&status))?.into_inner())
+async fn asked<T>(
+    client: &Client,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> anyhow::Result<T> {
+    let answer = call.await.map_err(|status| told(client, &status))?;
+    Ok(answer.into_inner())
 }
 
-fn told(status: &Status) -> anyhow::Error {
-    anyhow::anyhow!(explain(status))
+fn told(client: &Client, status: &Status) -> anyhow::Error {
+    anyhow::anyhow!(client.explain(status))
 }
 
 /// `sandgate ls`.
@@ -31,7 +39,7 @@ pub(crate) async fn ls(client: &Client) -> anyhow::Result<ExitCode> {
             page_token,
             ..Default::default()
         };
-        let page = asked(client.sandboxes().list_sandboxes(request)).await?;
+        let page = asked(client, client.sandboxes().list_sandboxes(request)).await?;
         // A refusal is not a table.
         if !headed {
             print(&format!(
@@ -65,7 +73,7 @@ async fn find(client: &Client, conversation: &str) -> anyhow::Result<orchestrato
         conversation: conversation.to_owned(),
         ..Default::default()
     };
-    let page = asked(client.sandboxes().list_sandboxes(request)).await?;
+    let page = asked(client, client.sandboxes().list_sandboxes(request)).await?;
     page.sandboxes.into_iter().next().with_context(|| {
         format!("conversation {conversation} has no sandbox; `sandgate ls` lists those that do")
     })
@@ -75,7 +83,7 @@ async fn find(client: &Client, conversation: &str) -> anyhow::Result<orchestrato
 pub(crate) async fn suspend(client: &Client, args: &ConversationArgs) -> anyhow::Result<ExitCode> {
     let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
     let request = orchestrator::SuspendSandboxRequest { sandbox_id };
-    let answer = asked(client.sandboxes().suspend_sandbox(request)).await?;
+    let answer = asked(client, client.sandboxes().suspend_sandbox(request)).await?;
     let sandbox = answer.sandbox.unwrap_or_default();
     let files = if sandbox.workspace_version.is_empty() {
         "no files are stored".to_owned()
@@ -99,7 +107,7 @@ pub(crate) async fn suspend(client: &Client, args: &ConversationArgs) -> anyhow:
 pub(crate) async fn rm(client: &Client, args: &ConversationArgs) -> anyhow::Result<ExitCode> {
     let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
     let request = orchestrator::DeleteSandboxRequest { sandbox_id };
-    let answer = asked(client.sandboxes().delete_sandbox(request)).await?;
+    let answer = asked(client, client.sandboxes().delete_sandbox(request)).await?;
     let sandbox = answer.sandbox.unwrap_or_default();
     let files = if sandbox.workspace_version.is_empty() {
         "no files of it are stored".to_owned()
@@ -116,8 +124,7 @@ pub(crate) async fn rm(client: &Client, args: &ConversationArgs) -> anyhow::Resu
 
 /// What is said of an end that did not store everything.
 fn not_stored(sandbox: &orchestrator::Sandbox) -> Option<String> {
-    let not_synced = &sandbox.ending.as_ref()?.not_synced;
-    (!not_synced.is_empty()).then(|| format!("sandgate: not stored: {}", printable(not_synced)))
+    not_synced(sandbox).map(|missing| format!("sandgate: not stored: {missing}"))
 }
 
 /// `sandgate files`.
@@ -128,23 +135,25 @@ pub(crate) async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<E
         conversation: args.conversation.clone(),
     });
     if let Some(shown) = &args.path {
-        let path = shown.trim_start_matches("/workspace/").as_bytes().to_vec();
+        let path = shown.as_bytes();
+        let path = path.strip_prefix(WORKSPACE).unwrap_or(path).to_vec();
         let request = storage::ReadFileRequest {
             workspace,
             path,
             ..Default::default()
         };
-        let about = || format!("{} of conversation {}", printable(shown), args.conversation);
-        let mut pieces = asked(client.workspaces().read_file(request))
+        let shown = visible(shown.as_bytes());
+        let about = || format!("{shown} of conversation {}", args.conversation);
+        let mut pieces = asked(client, client.workspaces().read_file(request))
             .await
             .with_context(about)?;
         while let Some(piece) = pieces
             .message()
             .await
-            .map_err(|status| told(&status))
+            .map_err(|status| told(client, &status))
             .with_context(about)?
         {
-            pass_on(std::io::stdout().lock(), &piece.data).map_err(|status| told(&status))?;
+            pass_on(std::io::stdout().lock(), &piece.data)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -155,17 +164,19 @@ pub(crate) async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<E
             page_token,
             ..Default::default()
         };
-        let page = asked(client.workspaces().list_files(request)).await?;
+        let page = asked(client, client.workspaces().list_files(request)).await?;
         anyhow::ensure!(
             !page.version.is_empty(),
             "conversation {} has no stored files; `sandgate ls` lists those that have a sandbox",
             args.conversation
         );
         for entry in page.entries {
-            let path = String::from_utf8_lossy(&entry.path)
-                .escape_debug()
-                .to_string();
-            print(&format!("{:>12}  {path}", entry.size))?;
+            let path = visible(&entry.path);
+            let leads = match entry.link_target.as_slice() {
+                [] => String::new(),
+                target => format!(" -> {}", visible(target)),
+            };
+            print(&format!("{:>12}  {path}{leads}", entry.size))?;
         }
         page_token = page.next_page_token;
         if page_token.is_empty() {

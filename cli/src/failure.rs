@@ -65,6 +65,24 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// A name in bytes, safe for a terminal and told apart from any other: what cannot be seen, a backslash and what is not
+/// UTF-8 are escaped.
+pub(crate) fn visible(name: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\'' | '"' => text.push(c),
+                _ => text.extend(c.escape_debug()),
+            }
+        }
+        for byte in chunk.invalid() {
+            text.extend(std::ascii::escape_default(*byte).map(char::from));
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -96,5 +114,20 @@ mod tests {
     fn control_characters_never_reach_the_terminal() {
         let status = Status::not_found("gone\u{1b}[2J");
         assert!(!explain(&status).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn names_that_differ_are_seen_to_differ() {
+        for (name, seen) in [
+            (&b"it's \"here\".txt"[..], "it's \"here\".txt"),
+            ("\u{e9}t\u{e9}".as_bytes(), "\u{e9}t\u{e9}"),
+            (b"a\nb", r"a\nb"),
+            (b"a\\nb", r"a\\nb"),
+            (b"\xff\xfex", r"\xff\xfex"),
+            ("\u{202e}gpj.exe".as_bytes(), r"\u{202e}gpj.exe"),
+            (b"\x1b[2J", r"\u{1b}[2J"),
+        ] {
+            assert_eq!(visible(name), seen);
+        }
     }
 }

@@ -148,3 +148,11 @@ pub(crate) fn lost_api_key(data: &DataDir) -> String {
         data.api_key().display()
     )
 }
+
+/// That the mesh does not take the API key, and what to do.
+pub(crate) fn wrong_api_key(data: &DataDir) -> String {
+    format!(
+        "the API key in {} is unknown, wrong or revoked: restore the file from its copy (mode 0600), or put a key there that an administrator's key makes with TenantService/CreateApiKey",
+        data.api_key().display()
+    )
+}

@@ -1,5 +1,6 @@
 //! The `sandgate` command: the command line, and the whole mesh in one process for one machine.
 
+mod aftermath;
 mod args;
 mod client;
 mod command;

@@ -5,7 +5,6 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use sandgate_api::orchestrator::v1 as orchestrator;
 use sandgate_api::sandbox::v1 as sandbox;
 
@@ -73,24 +72,14 @@ impl Report {
         ended: &sandbox::ProcessEnded,
         synced: &sandbox::SyncFilesResponse,
     ) {
-        let how = match (ended.timed_out, ended.out_of_memory, &ended.how) {
-            (true, _, _) => "killed, since its time was up".to_owned(),
-            (_, true, _) => "killed, since it used more memory than the template allows".to_owned(),
-            (_, _, Some(sandbox::process_ended::How::ExitCode(code))) => {
-                format!("exit code {code}")
-            }
-            (_, _, Some(sandbox::process_ended::How::Signal(signal))) => {
-                format!("ended by signal {signal}")
-            }
-            (_, _, None) => "ended".to_owned(),
-        };
         let stored = if synced.version.is_empty() {
             "no files to store".to_owned()
         } else {
             format!("files stored as version {}", short(&synced.version))
         };
         self.say(&format!(
-            "{how} after {}; {stored}",
+            "{} after {}; {stored}",
+            how(ended),
             crate::run::spoken(self.started.elapsed())
         ));
         if synced.skipped > 0 {
@@ -99,18 +88,43 @@ impl Report {
                 synced.skipped
             ));
         }
+        self.next(conversation, !synced.version.is_empty());
+    }
+
+    /// Says what to try next.
+    fn next(&self, conversation: &str, has_files: bool) {
         let us = called();
-        self.say(&format!(
-            "next: `{us} run --conversation {conversation} -- ls -l` finds these files again"
-        ));
-        self.say(&format!(
-            "      `{us} files {conversation}` reads them without a sandbox"
-        ));
-        if !self.mesh_stays {
-            self.say(&format!(
-                "      `{us} up` keeps the mesh running for gRPC clients"
+        let mut steps = Vec::new();
+        if has_files {
+            steps.push(format!(
+                "`{us} run --conversation {conversation} -- ls -l` finds these files again"
+            ));
+            steps.push(format!(
+                "`{us} files {conversation}` reads them without a sandbox"
             ));
         }
+        if !self.mesh_stays {
+            steps.push(format!("`{us} up` keeps the mesh running for gRPC clients"));
+        }
+        for (at, step) in steps.iter().enumerate() {
+            let lead = if at == 0 { "next:" } else { "     " };
+            self.say(&format!("{lead} {step}"));
+        }
+    }
+}
+
+/// How a command ended, in words.
+pub(crate) fn how(ended: &sandbox::ProcessEnded) -> String {
+    match (ended.timed_out, ended.out_of_memory, &ended.how) {
+        (true, _, _) => "killed, since its time was up".to_owned(),
+        (_, true, _) => "killed, since it used more memory than the template allows".to_owned(),
+        (_, _, Some(sandbox::process_ended::How::ExitCode(code))) => {
+            format!("exit code {code}")
+        }
+        (_, _, Some(sandbox::process_ended::How::Signal(signal))) => {
+            format!("ended by signal {signal}")
+        }
+        (_, _, None) => "ended".to_owned(),
     }
 }
 
@@ -133,9 +147,27 @@ pub(crate) fn line(text: &str) {
     writeln!(std::io::stderr().lock(), "{text}").unwrap_or_default();
 }
 
+/// Standard output does not take what is written to it.
+#[derive(Debug, thiserror::Error)]
+#[error("write to standard output")]
+pub(crate) struct Unwritten(#[from] std::io::Error);
+
+impl Unwritten {
+    /// Whether nobody reads it any more.
+    pub(crate) fn reader_has_gone(&self) -> bool {
+        self.0.kind() == std::io::ErrorKind::BrokenPipe
+    }
+}
+
 /// One line on standard output.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}").context("write to standard output")
+pub(crate) fn print(text: &str) -> Result<(), Unwritten> {
+    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+}
+
+/// Bytes on standard output or error, as they come.
+pub(crate) fn pass_on(mut to: impl std::io::Write, data: &[u8]) -> Result<(), Unwritten> {
+    to.write_all(data)?;
+    Ok(to.flush()?)
 }
 
 fn dim(text: &str) -> String {

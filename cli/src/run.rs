@@ -1,5 +1,7 @@
 //! `sandgate run`: one command in a conversation's sandbox, from finding the sandbox to storing its files.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,28 +14,98 @@ use sandgate_types::LinkId;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
+use crate::aftermath::{Aftermath, Loss};
 use crate::args::RunArgs;
 use crate::client::Client;
-use crate::failure::explain;
-use crate::follow::{Lost, follow, inside};
+use crate::failure::visible;
+use crate::follow::{Cause, Followed, Inside, Lost, follow};
 use crate::report::Report;
 use crate::signals::Signals;
 
 /// A sandbox that is ending, its last sync included, is gone by then.
 const ENDING_LIMIT: Duration = Duration::from_secs(60);
-/// What a shell answers for a command that it cannot start.
-const EXIT_NOT_STARTED: u8 = 127;
+/// What a shell answers for a command that is there and cannot be started.
+const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// What a shell answers for a command that is not there.
+const EXIT_MISSING: u8 = 127;
 /// The connection to a command broke, so nobody knows how it ends; EX_SOFTWARE of sysexits.
 const EXIT_LOST: u8 = 70;
 /// What a shell adds to the number of the signal that ended a command.
 const EXIT_SIGNAL_BASE: i32 = 128;
+/// Where a refusal to start a program says what is wrong with it.
+const PROGRAM: &str = "program";
 
 /// Runs the command and answers its exit code.
 pub(crate) async fn run(
     client: &Client,
     args: &RunArgs,
     report: &Report,
+    signals: &mut Signals,
 ) -> anyhow::Result<ExitCode> {
+    let request = request(args)?;
+    if let Some(number) = signals.told() {
+        return Ok(interrupted(number));
+    }
+    let created = tokio::select! {
+        created = create(client, args) => created,
+        number = signals.next() => {
+            signals.hear(number);
+            return Ok(interrupted(number));
+        }
+    };
+    let created = match created {
+        Ok(created) => created,
+        Err(status) => return Ok(report.failure(&client.explain(&status))),
+    };
+    let found = created.sandbox.context("the mesh answered no sandbox")?;
+    report.sandbox(&args.conversation, &found, created.created);
+
+    let inside = Inside::of(&found.sandbox_id)?;
+    let raw = if args.tty {
+        crate::terminal::Raw::enter()
+    } else {
+        None
+    };
+    let followed = follow(client, &inside, request, signals).await;
+    drop(raw);
+    let loss = |ended, cause| Loss {
+        conversation: &args.conversation,
+        sandbox_id: &found.sandbox_id,
+        ended,
+        cause,
+    };
+    let Followed { ended, unwritten } = match followed {
+        Ok(followed) => followed,
+        Err(Lost::Interrupted(number)) => return Ok(interrupted(number)),
+        Err(Lost::NotStarted(cause)) => return Ok(not_started(client, args, report, &cause)),
+        Err(Lost::Running(cause)) => {
+            let loss = loss(None, said(client, &cause));
+            signals.during(Aftermath::tell(client, report, loss)).await;
+            return Ok(ExitCode::from(EXIT_LOST));
+        }
+    };
+    let syncing = async {
+        let request = inside.call(sandbox::SyncFilesRequest {});
+        client.files().sync_files(request).await
+    };
+    match signals.during(syncing).await {
+        Ok(synced) => report.ended(&args.conversation, &ended, &synced.into_inner()),
+        Err(status) => {
+            let loss = loss(Some(&ended), client.explain(&status));
+            let aftermath = signals.during(Aftermath::tell(client, report, loss)).await;
+            if !aftermath.all_stored() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    match unwritten {
+        Some(unwritten) if !unwritten.reader_has_gone() => Err(unwritten.into()),
+        Some(_) | None => Ok(exit_code(&ended)),
+    }
+}
+
+/// The process that these arguments ask for.
+fn request(args: &RunArgs) -> anyhow::Result<sandbox::RunProcessRequest> {
     let timeout = args
         .timeout
         .as_deref()
@@ -44,65 +116,69 @@ pub(crate) async fn run(
         .iter()
         .map(|pair| split_pair(pair))
         .collect::<anyhow::Result<_>>()?;
-    let mut signals = Signals::take()?;
-    let created = tokio::select! {
-        created = create(client, args) => created,
-        number = signals.next() => return Ok(interrupted(number)),
-    };
-    let created = match created {
-        Ok(created) => created,
-        Err(status) => return Ok(report.failure(&explain(&status))),
-    };
-    let found = created.sandbox.context("the mesh answered no sandbox")?;
-    report.sandbox(&args.conversation, &found, created.created);
-
-    let request = sandbox::RunProcessRequest {
-        argv: args.command.clone(),
+    let mut argv = Vec::with_capacity(args.command.len());
+    for argument in &args.command {
+        argv.push(text(argument)?);
+    }
+    Ok(sandbox::RunProcessRequest {
+        argv,
         environment,
         cwd: args.cwd.clone(),
         stdin: Vec::new(),
         keep_stdin_open: true,
         pty: if args.tty { terminal_size() } else { None },
         timeout: timeout.map(sandgate_api::duration_to),
+    })
+}
+
+/// An argument of the command. Calls carry text; the names of files may be more than that.
+fn text(argument: &OsStr) -> anyhow::Result<String> {
+    let text = argument.to_str().with_context(|| {
+        format!(
+            "the argument {} is not UTF-8, as a command's must be; a pattern reaches such a file, as in `sh -c 'cat *.txt'`",
+            visible(argument.as_bytes())
+        )
+    })?;
+    Ok(text.to_owned())
+}
+
+/// Says why the command was not started, and answers what a shell would.
+fn not_started(client: &Client, args: &RunArgs, report: &Report, cause: &Cause) -> ExitCode {
+    let wrong = match cause {
+        Cause::Answer(status) => status.get_details_error_info(),
+        Cause::Silence => None,
     };
-    let raw = if args.tty {
-        crate::terminal::Raw::enter()
-    } else {
-        None
+    let wrong = wrong.and_then(|info| info.metadata.get(PROGRAM).cloned());
+    let program = args.command.first().map(|name| visible(name.as_bytes()));
+    let program = program.unwrap_or_default();
+    let (said, code) = match wrong.as_deref() {
+        Some("missing") => (
+            format!("{program} does not exist in the sandbox, or an interpreter that it names"),
+            EXIT_MISSING,
+        ),
+        Some("directory") => (
+            format!("{program} is a directory, not a program"),
+            EXIT_NOT_EXECUTABLE,
+        ),
+        Some("not_executable") => (
+            format!("{program} cannot be executed; `chmod +x` it, if it is a program"),
+            EXIT_NOT_EXECUTABLE,
+        ),
+        Some(_) | None => return report.failure(&said(client, cause)),
     };
-    let ended = follow(client, &found.sandbox_id, request, &mut signals).await;
-    drop(raw);
-    let ended = match ended {
-        Ok(ended) => ended,
-        Err(Lost::NotStarted(status)) => {
-            report.failure(&explain(&status));
-            return Ok(ExitCode::from(EXIT_NOT_STARTED));
-        }
-        Err(Lost::Running(status)) => {
-            report.failure(&lost(&args.conversation, &status));
-            return Ok(ExitCode::from(EXIT_LOST));
-        }
-    };
-    match client
-        .files()
-        .sync_files(inside(&found.sandbox_id, sandbox::SyncFilesRequest {})?)
-        .await
-    {
-        Ok(synced) => report.ended(&args.conversation, &ended, &synced.into_inner()),
-        Err(status) => {
-            report.failure(&format!(
-                "the files could not be stored: {}",
-                explain(&status)
-            ));
-            return Ok(ExitCode::FAILURE);
-        }
+    report.failure(&said);
+    ExitCode::from(code)
+}
+
+fn said(client: &Client, cause: &Cause) -> String {
+    match cause {
+        Cause::Answer(status) => client.explain(status),
+        Cause::Silence => cause.to_string(),
     }
-    Ok(exit_code(&ended))
 }
 
 /// Creates or finds the conversation's sandbox. One that is just being suspended or deleted, as after a crash, is
-/// waited for, and so is a
-/// service that is just starting: the mesh says how long to.
+/// waited for, and so is a service that is just starting: the mesh says how long to.
 async fn create(
     client: &Client,
     args: &RunArgs,
@@ -180,15 +256,6 @@ async fn create_now(
     })
 }
 
-/// What is said when a command was lost from sight.
-fn lost(conversation: &str, status: &Status) -> String {
-    format!(
-        "{}; the command may still run, and its files are not stored yet: look with `sandgate run --conversation \
-         {conversation} -- ps -ef`, or store them with `sandgate suspend {conversation}`",
-        explain(status)
-    )
-}
-
 fn terminal_size() -> Option<sandbox::PtySize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdin()).ok()?;
     Some(sandbox::PtySize {
@@ -224,19 +291,5 @@ pub(crate) fn spoken(duration: Duration) -> String {
         format!("{} ms", duration.as_millis())
     } else {
         format!("{:.1} s", duration.as_secs_f64())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_that_is_lost_from_sight_is_said_to_run_and_how_to_look() {
-        let said = lost("demo", &Status::unavailable("the connection ended"));
-        assert!(said.starts_with("the connection ended"), "{said}");
-        for part in ["may still run", "--conversation demo --", "suspend demo"] {
-            assert!(said.contains(part), "{said}");
-        }
     }
 }

@@ -12,6 +12,8 @@ const EXIT_INTERRUPTED: i32 = 130;
 pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    /// The first one that came while we worked.
+    told: Option<i32>,
 }
 
 impl Signals {
@@ -20,6 +22,7 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("take SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("take SIGINT")?,
+            told: None,
         })
     }
 
@@ -31,26 +34,44 @@ impl Signals {
         }
     }
 
-    /// Waits for one more and ends the process: sandboxes die with it, and what was not synced is lost.
+    /// The number of the first one that came during something.
+    pub(crate) fn told(&self) -> Option<i32> {
+        self.told
+    }
+
+    /// Does something to its end, which the first signal does not keep it from and the second does: it ends the
+    /// process.
+    pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                number = self.next() => self.hear(number),
+            }
+        }
+    }
+
+    /// Notes that we are to end; whoever says so twice means at once.
+    pub(crate) fn hear(&mut self, number: i32) {
+        if self.told.is_some() {
+            at_once();
+        }
+        self.told = Some(number);
+        line("sandgate: ending; once more Ctrl-C ends at once");
+    }
+
+    /// Waits for one more and ends the process.
     pub(crate) async fn insist(&mut self) {
         self.next().await;
-        std::process::exit(EXIT_INTERRUPTED);
+        at_once();
     }
 }
 
-/// Does something that hears the first signal itself, and ends the process at the second.
-pub(crate) async fn until_told_twice<T>(
-    work: impl Future<Output = anyhow::Result<T>>,
-) -> anyhow::Result<T> {
-    let mut signals = Signals::take()?;
-    let mut work = std::pin::pin!(work);
-    tokio::select! {
-        done = &mut work => return done,
-        _number = signals.next() => {}
-    }
-    line("sandgate: ending; once more Ctrl-C ends at once");
-    tokio::select! {
-        done = work => done,
-        () = signals.insist() => std::future::pending().await,
-    }
+/// Ends the process: sandboxes of its own die with it, and what was not synced is lost.
+#[expect(
+    clippy::exit,
+    reason = "whoever insists does not wait for what runs, in whatever it is"
+)]
+pub(crate) fn at_once() -> ! {
+    std::process::exit(EXIT_INTERRUPTED)
 }

@@ -85,5 +85,6 @@ fn greet(data: &DataDir, mesh: &Mesh) -> anyhow::Result<()> {
         "(Output is base64, as bytes are in JSON. ListSandboxes has the ids, if SANDBOX is another terminal's.)",
     )?;
     print("")?;
-    print("Ctrl-C syncs and suspends what runs, and ends.")
+    print("Ctrl-C syncs and suspends what runs, and ends.")?;
+    Ok(())
 }
