@@ -93,6 +93,9 @@ async fn one_trace_goes_from_the_client_through_the_sandbox_to_the_backend() {
     let given = story.run(&created.sandbox).await;
     let keeper = chain(&story.collector, RUN_TRACE, &TO_SANDBOX).await;
     assert_eq!(given, format!("00-{RUN_TRACE}-{}-01", keeper.id));
+    let of_call = ["rpc.system", "rpc.service", "rpc.method"].map(|key| keeper.text(key));
+    let service = "sandgate.sandbox.v1.ProcessService";
+    assert_eq!(of_call, [Some("grpc"), Some(service), Some("RunProcess")]);
     let whole: Vec<_> = TO_SANDBOX
         .into_iter()
         .chain(asks_route("notes POST", "notes"))
