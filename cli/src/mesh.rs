@@ -3,13 +3,14 @@
 //! They end in the order in which they need one another: the orchestrator suspends what runs while gate, token and
 //! storage still answer; then those; then the backend, with whatever is left.
 
-use std::net::SocketAddr;
+mod listeners;
+mod part;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use parking_lot::Mutex;
+use anyhow::Context as _;
 use sandgate_auth_gateway as gate;
 use sandgate_backend::{Backend, LocalBackend};
 use sandgate_orchestrator as orchestrator;
@@ -25,6 +26,8 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::args::MeshArgs;
 use crate::data_dir::{DataDir, Lock, Published};
 use crate::init::{databases, init};
+use crate::mesh::listeners::listen;
+use crate::mesh::part::{Failures, Part};
 
 /// From the first service to a gate that serves; it takes a fraction of a second.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -41,16 +44,6 @@ pub(crate) struct Mesh {
     failures: Failures,
 }
 
-/// One service.
-struct Part {
-    name: &'static str,
-    shutdown: Shutdown,
-    tasks: Shutdown,
-}
-
-/// Why services ended that should not have.
-type Failures = Arc<Mutex<Vec<String>>>;
-
 impl Mesh {
     /// Starts everything and waits until clients are served. With `listens`, on the address of `args` too.
     pub(crate) async fn start(
@@ -61,25 +54,7 @@ impl Mesh {
     ) -> anyhow::Result<Self> {
         // Bound first: a wrong address fails before anything is made or started.
         let socket = data.client_socket();
-        let mut client = vec![gate::Bound::unix(&socket)?];
-        let mut address: Option<SocketAddr> = None;
-        if listens {
-            let wanted: SocketAddr = args.listen.parse().with_context(|| {
-                format!(
-                    "--listen must be an address and a port, like 127.0.0.1:7070, not {:?}",
-                    args.listen
-                )
-            })?;
-            ensure!(
-                wanted.ip().is_loopback(),
-                "--listen must be a loopback address, like 127.0.0.1:7070, not {wanted}: `up` has no certificate for clients; services that are processes of their own may have one, see docs/operations.md"
-            );
-            let bound = gate::Bound::tcp(wanted, None).await.context(
-                "is another `sandgate up` there? choose another address with --listen HOST:PORT; port 0 is any that is free",
-            )?;
-            address = bound.local_addr();
-            client.push(bound);
-        }
+        let (client, address) = listen(&socket, listens.then_some(args.listen.as_str())).await?;
         let databases = databases(
             data,
             args.database_url.as_deref(),
@@ -130,16 +105,10 @@ impl Mesh {
             mesh: vec![token_listen],
             orchestrator: as_service(&orchestrator_pipe, Service::Token),
         };
-        let token_part = Part::new("token");
-        token_part.run(
-            token::serve(
-                token_config,
-                token_ports,
-                Arc::clone(&clock),
-                token_part.shutdown.clone(),
-            ),
-            &failures,
-        );
+        let times = Arc::clone(&clock);
+        let token_part = Part::start("token", &failures, |end| {
+            token::serve(token_config, token_ports, times, end)
+        });
 
         let storage_config = storage::Config::new(
             databases.storage,
@@ -150,16 +119,10 @@ impl Mesh {
             mesh: vec![storage_listen],
             orchestrator: as_service(&orchestrator_pipe, Service::StorageSync),
         };
-        let storage_part = Part::new("storage-sync");
-        storage_part.run(
-            storage::serve(
-                storage_config,
-                storage_ports,
-                Arc::clone(&clock),
-                storage_part.shutdown.clone(),
-            ),
-            &failures,
-        );
+        let times = Arc::clone(&clock);
+        let storage_part = Part::start("storage-sync", &failures, |end| {
+            storage::serve(storage_config, storage_ports, times, end)
+        });
 
         let mut gate_config = gate::Config::new(data.path().join("audit"));
         gate_config.policy.clone_from(&args.policy);
@@ -173,16 +136,10 @@ impl Mesh {
             storage: as_service(&storage_pipe, Service::AuthGateway),
             links: backend.links(),
         };
-        let gate_part = Part::new("auth-gateway");
-        gate_part.run(
-            gate::serve(
-                gate_config,
-                gate_ports,
-                Arc::clone(&clock),
-                gate_part.shutdown.clone(),
-            ),
-            &failures,
-        );
+        let times = Arc::clone(&clock);
+        let gate_part = Part::start("auth-gateway", &failures, |end| {
+            gate::serve(gate_config, gate_ports, times, end)
+        });
 
         let orchestrator_ports = orchestrator::Ports {
             mesh: vec![orchestrator_listen],
@@ -191,16 +148,10 @@ impl Mesh {
             storage: as_service(&storage_pipe, Service::Orchestrator),
             gate: as_service(&gate_pipe, Service::Orchestrator),
         };
-        let orchestrator_part = Part::new("orchestrator");
-        orchestrator_part.run(
-            orchestrator::serve(
-                orchestrator_config,
-                orchestrator_ports,
-                clock,
-                orchestrator_part.shutdown.clone(),
-            ),
-            &failures,
-        );
+        let times = Arc::clone(&clock);
+        let orchestrator_part = Part::start("orchestrator", &failures, |end| {
+            orchestrator::serve(orchestrator_config, orchestrator_ports, times, end)
+        });
 
         let published = Published {
             pid: std::process::id(),
@@ -254,10 +205,7 @@ impl Mesh {
 
     async fn end_all(&self) {
         for part in &self.services {
-            part.shutdown.begin();
-            if !part.tasks.join(END_LIMIT).await {
-                tracing::warn!(service = part.name, "a service did not end in time");
-            }
+            part.end(END_LIMIT).await;
         }
         self.backend.stop().await;
         self.backend_tasks.begin();
@@ -304,36 +252,4 @@ fn absolute(path: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
     path.map(std::path::absolute)
         .transpose()
         .context("resolve the path of a file")
-}
-
-impl Part {
-    fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            shutdown: Shutdown::new(),
-            tasks: Shutdown::new(),
-        }
-    }
-
-    fn run<E>(
-        &self,
-        serving: impl Future<Output = Result<(), E>> + Send + 'static,
-        failures: &Failures,
-    ) where
-        E: std::error::Error + Send + Sync + 'static,
-    {
-        let (name, failures, tasks) = (self.name, Arc::clone(failures), self.tasks.clone());
-        self.tasks.spawn(name, async move {
-            if let Err(error) = serving.await {
-                failures
-                    .lock()
-                    .push(format!("{name}: {:#}", anyhow::Error::from(error)));
-            }
-            tasks.begin();
-        });
-    }
-
-    async fn ended(&self) {
-        self.tasks.cancelled().await;
-    }
 }
