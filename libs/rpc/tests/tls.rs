@@ -5,14 +5,20 @@ mod wire;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use sandgate_api::orchestrator::v1::ReportActivityRequest;
+use sandgate_api::orchestrator::v1::{
+    ReportActivityRequest, WatchEndpointsRequest, WatchEndpointsResponse,
+};
 use sandgate_rpc::{Listen, Service, ServiceTls, Shutdown, Target};
 use tempfile::TempDir;
+use tokio_stream::Stream as _;
 use tonic::{Code, Status};
 use wire::{Handler, client};
 
@@ -234,6 +240,49 @@ async fn what_is_renewed_on_disk_holds_for_the_next_connection_of_both_ends() {
     let refused = report_by(&address, &left_behind, Service::Orchestrator).await;
     let refused = refused.expect_err("the old authority is nobody's any more");
     assert_eq!(refused.code(), Code::Unavailable);
+}
+
+/// A stream that is open and says nothing.
+async fn open_stream(address: &str, tls: &ServiceTls) -> tonic::Streaming<WatchEndpointsResponse> {
+    let target = Target::tcp(address, Some(tls.client(Service::Orchestrator)));
+    let mut client = client(target, false);
+    let watch = client.watch_endpoints(WatchEndpointsRequest {}).await;
+    watch.expect("a stream").into_inner()
+}
+
+#[tokio::test]
+async fn connections_end_at_either_end_when_what_allowed_them_is_taken_away_and_not_before() {
+    for is_server in [true, false] {
+        let (old, new, shutdown) = (Root::new(), Root::new(), Shutdown::new());
+        let (server, gate) = (
+            Files::of(&old, "orchestrator"),
+            Files::of(&old, "auth-gateway"),
+        );
+        let address = serve_by(&server.load(), &shutdown).await;
+        let own = gate.load();
+        let mut stream = open_stream(&address, &own).await;
+        let files = if is_server { &server } else { &gate };
+
+        let both = files.path("both");
+        let [first, second] = [old.roots(), new.roots()].map(std::fs::read_to_string);
+        let text = first.expect("a root") + &second.expect("a root");
+        std::fs::write(&both, text).expect("written");
+        files.put("ca.pem", &both);
+        // Another connection looks at the files, so from here on they are in force.
+        let reported = report_by(&address, &own, Service::Orchestrator).await;
+        reported.expect("both are roots");
+        let silence = std::future::poll_fn(|context| {
+            Poll::Ready(Pin::new(&mut stream).poll_next(context).is_pending())
+        });
+        assert!(silence.await, "nothing was taken away");
+
+        files.put("ca.pem", &new.roots());
+        let refused = report_by(&address, &own, Service::Orchestrator).await;
+        assert!(refused.is_err(), "each end is of the old authority");
+        let ended = tokio::time::timeout(Duration::from_secs(10), stream.message()).await;
+        let ended = ended.expect("it ends");
+        ended.expect_err("the connection rested on the old authority");
+    }
 }
 
 #[tokio::test]

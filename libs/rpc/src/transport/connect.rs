@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
-use super::stream::{Accepted, Stream};
+use super::stream::{Connection, Stream};
 use super::tls::ClientTls;
 use crate::Peer;
 use crate::limits::{CONNECT_TIMEOUT, PIPE_BYTES};
@@ -19,7 +19,7 @@ pub struct Target(Kind);
 enum Kind {
     Tcp(String, Option<ClientTls>),
     Unix(PathBuf),
-    Memory(mpsc::Sender<Accepted>, Peer),
+    Memory(mpsc::Sender<Connection>, Peer),
 }
 
 impl Target {
@@ -33,7 +33,7 @@ impl Target {
         Self(Kind::Unix(path))
     }
 
-    pub(super) fn memory(sender: mpsc::Sender<Accepted>, peer: Peer) -> Self {
+    pub(super) fn memory(sender: mpsc::Sender<Connection>, peer: Peer) -> Self {
         Self(Kind::Memory(sender, peer))
     }
 
@@ -67,7 +67,7 @@ impl Kind {
             }
             Self::Memory(sender, peer) => {
                 let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-                let accepted = Accepted::new(theirs, peer.clone());
+                let accepted = Connection::new(theirs, peer.clone());
                 sender.send(accepted).await.map_err(|_| {
                     io::Error::new(io::ErrorKind::ConnectionRefused, "the service has ended")
                 })?;

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::connect::Target;
-use super::stream::Accepted;
+use super::stream::Connection;
 use super::tls::ServerTls;
 use crate::limits::{HANDSHAKE_TIMEOUT, HANDSHAKES};
 use crate::{Peer, Shutdown};
@@ -29,12 +29,12 @@ pub struct Listen(Kind);
 enum Kind {
     Tcp(TcpListener, Option<ServerTls>),
     Unix(UnixListener),
-    Memory(mpsc::Receiver<Accepted>),
+    Memory(mpsc::Receiver<Connection>),
 }
 
 /// The other side of an in-process listener: gives out [`Target`]s.
 #[derive(Debug, Clone)]
-pub struct Memory(mpsc::Sender<Accepted>);
+pub struct Memory(mpsc::Sender<Connection>);
 
 /// A listener within this process, and what makes targets that reach it.
 pub fn memory() -> (Listen, Memory) {
@@ -53,7 +53,7 @@ impl Memory {
     /// # Errors
     /// When the server has ended.
     pub async fn hand_over(&self, stream: tokio::net::UnixStream, peer: Peer) -> io::Result<()> {
-        let accepted = Accepted::new(stream, peer);
+        let accepted = Connection::new(stream, peer);
         self.0
             .send(accepted)
             .await
@@ -101,7 +101,7 @@ impl Listen {
     }
 
     /// Accepts until the end begins. Handshakes run beside one another, bounded in number and time.
-    pub(crate) async fn accept_into(self, accepted: mpsc::Sender<Accepted>, shutdown: Shutdown) {
+    pub(crate) async fn accept_into(self, accepted: mpsc::Sender<Connection>, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.0.accept_all(accepted, &shutdown) => {}
@@ -110,7 +110,7 @@ impl Listen {
 }
 
 impl Kind {
-    async fn accept_all(self, accepted: mpsc::Sender<Accepted>, shutdown: &Shutdown) {
+    async fn accept_all(self, accepted: mpsc::Sender<Connection>, shutdown: &Shutdown) {
         match self {
             Self::Memory(mut receiver) => {
                 while let Some(connection) = receiver.recv().await {
@@ -131,7 +131,7 @@ impl Kind {
                             );
                             continue;
                         }
-                        let connection = Accepted::new(stream, Peer::Local);
+                        let connection = Connection::new(stream, Peer::Local);
                         if accepted.send(connection).await.is_err() {
                             return;
                         }
@@ -165,15 +165,15 @@ impl Kind {
     }
 }
 
-async fn handshake(stream: TcpStream, tls: Option<ServerTls>) -> Option<Accepted> {
+async fn handshake(stream: TcpStream, tls: Option<ServerTls>) -> Option<Connection> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
     let Some(tls) = tls else {
-        return Some(Accepted::new(stream, Peer::Anonymous));
+        return Some(Connection::new(stream, Peer::Anonymous));
     };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok((stream, peer))) => Some(Accepted::new(stream, peer)),
+        Ok(Ok(connection)) => Some(connection),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a handshake failed");
             None

@@ -17,46 +17,48 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 /// A connection whose handshake is complete. Once it is cut it fails in both directions: HTTP/2 always reads, and
 /// a write that waits for a peer must not hold it.
-pub(crate) struct Accepted {
+pub(crate) struct Connection {
     stream: Box<dyn Stream>,
     peer: Peer,
-    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Each of them ends it: its server does, and what its handshake rested on.
+    cuts: Vec<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-impl Accepted {
+impl Connection {
     /// A connection of `peer`.
     pub(crate) fn new(stream: impl Stream, peer: Peer) -> Self {
         Self {
             stream: Box::new(stream),
             peer,
-            cut: None,
+            cuts: Vec::new(),
         }
     }
 
     /// The connection, until it is cut.
-    pub(crate) fn until(self, cut: &CancellationToken) -> Self {
-        let cut = Some(Box::pin(cut.clone().cancelled_owned()));
-        Self { cut, ..self }
+    pub(crate) fn until(mut self, cut: &CancellationToken) -> Self {
+        self.cuts.push(Box::pin(cut.clone().cancelled_owned()));
+        self
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let cut = self.cut.as_mut().map(|cut| cut.as_mut().poll(context));
-        match cut {
-            Some(Poll::Ready(())) => Err(io::ErrorKind::ConnectionAborted.into()),
-            Some(Poll::Pending) | None => Ok(()),
+        // Each is asked, so that each wakes whoever reads or writes.
+        let asked = self.cuts.iter_mut().map(|cut| cut.as_mut().poll(context));
+        if asked.filter(Poll::is_ready).count() > 0 {
+            return Err(io::ErrorKind::ConnectionAborted.into());
         }
+        Ok(())
     }
 }
 
-impl std::fmt::Debug for Accepted {
+impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Accepted")
+        f.debug_struct("Connection")
             .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
 }
 
-impl Connected for Accepted {
+impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
@@ -64,7 +66,7 @@ impl Connected for Accepted {
     }
 }
 
-impl AsyncRead for Accepted {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -75,7 +77,7 @@ impl AsyncRead for Accepted {
     }
 }
 
-impl AsyncWrite for Accepted {
+impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -5,18 +5,21 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sandgate_types::Malformed;
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_util::sync::CancellationToken;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::pem::{chain, private_key, refuse, roots};
 use super::renewed::{Certificates, Renewed};
+use super::stream::Connection;
 use crate::identity::{service_from_name, service_name};
 use crate::{Peer, Shutdown};
 use sandgate_api::options::v1::Service;
@@ -29,7 +32,7 @@ const KEY: &str = "tls_key";
 const ROOTS: &str = "tls_roots";
 
 /// A service's certificate, and the roots of the others': renewed on disk, they hold for each connection that is made
-/// from then on.
+/// from then on. Those that were made before end when one of the roots is taken away, since it may have allowed them.
 #[derive(Debug, Clone)]
 pub struct ServiceTls(Renewed<Ends>);
 
@@ -38,6 +41,35 @@ pub struct ServiceTls(Renewed<Ends>);
 struct Ends {
     server: TlsAcceptor,
     client: TlsConnector,
+    /// Ends the connections that rest on these roots.
+    withdrawn: CancellationToken,
+}
+
+/// The roots that are in force.
+#[derive(Default)]
+struct InForce(Mutex<Option<(Arc<RootCertStore>, CancellationToken)>>);
+
+impl InForce {
+    /// Takes newer roots. When one that was in force is not among them, the connections of those before end.
+    fn take(&self, newer: &Arc<RootCertStore>) -> CancellationToken {
+        let mut in_force = self.0.lock();
+        let (withdrawn, gone) = match in_force.take() {
+            None => (CancellationToken::new(), None),
+            Some((before, withdrawn)) => {
+                let all_stay = before.roots.iter().all(|root| newer.roots.contains(root));
+                if all_stay {
+                    (withdrawn, None)
+                } else {
+                    (CancellationToken::new(), Some(withdrawn))
+                }
+            }
+        };
+        *in_force = Some((Arc::clone(newer), withdrawn.clone()));
+        if let Some(gone) = gone {
+            gone.cancel();
+        }
+        withdrawn
+    }
 }
 
 /// What a server shows, and whose clients it takes.
@@ -71,7 +103,8 @@ impl ServiceTls {
     ) -> Result<Self, Malformed> {
         let files = [certificate, key, service_roots].map(Path::to_owned);
         let [certificate, key, service_roots] = files.clone();
-        let read = move || Ends::read(&certificate, &key, &service_roots);
+        let in_force = InForce::default();
+        let read = move || Ends::read(&certificate, &key, &service_roots, &in_force);
         Renewed::start(Certificates::Services, files, shutdown, read).map(Self)
     }
 
@@ -90,7 +123,12 @@ impl ServiceTls {
 }
 
 impl Ends {
-    fn read(certificate: &Path, key: &Path, service_roots: &Path) -> Result<Self, Malformed> {
+    fn read(
+        certificate: &Path,
+        key: &Path,
+        service_roots: &Path,
+        in_force: &InForce,
+    ) -> Result<Self, Malformed> {
         let no_version = |_| {
             refuse(
                 CERTIFICATE,
@@ -125,7 +163,7 @@ impl Ends {
         let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .map_err(no_version)?
-            .with_root_certificates(roots)
+            .with_root_certificates(Arc::clone(&roots))
             .with_client_auth_cert(chain, key)
             .map_err(misfit)?;
         client.alpn_protocols = vec![H2.to_vec()];
@@ -133,42 +171,39 @@ impl Ends {
         Ok(Self {
             server: TlsAcceptor::from(Arc::new(server)),
             client: TlsConnector::from(Arc::new(client)),
+            // Last, since from here on nothing is refused any more.
+            withdrawn: in_force.take(&roots),
         })
     }
 }
 
 impl ServerTls {
-    pub(super) async fn accept(
-        &self,
-        stream: TcpStream,
-    ) -> io::Result<(server::TlsStream<TcpStream>, Peer)> {
-        let stream = self.0.current().server.accept(stream).await?;
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Connection> {
+        let Ends {
+            server, withdrawn, ..
+        } = self.0.current();
+        let stream = server.accept(stream).await?;
         let certificates = stream.get_ref().1.peer_certificates();
         let peer = certificates
             .and_then(<[_]>::first)
             .and_then(service_of)
             .map_or(Peer::Anonymous, Peer::Service);
-        Ok((stream, peer))
+        Ok(Connection::new(stream, peer).until(&withdrawn))
     }
 }
 
 impl ClientTls {
-    pub(super) async fn connect(
-        &self,
-        stream: TcpStream,
-    ) -> io::Result<client::TlsStream<TcpStream>> {
+    pub(super) async fn connect(&self, stream: TcpStream) -> io::Result<Connection> {
         // Certificates of services carry their own name as a DNS name too; who is meant is in the URI.
         let name = ServerName::try_from(service_name(self.expected))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let stream = self
-            .ends
-            .current()
-            .client
-            .connect(name.to_owned(), stream)
-            .await?;
+        let Ends {
+            client, withdrawn, ..
+        } = self.ends.current();
+        let stream = client.connect(name.to_owned(), stream).await?;
         let certificates = stream.get_ref().1.peer_certificates();
         if certificates.and_then(<[_]>::first).and_then(service_of) == Some(self.expected) {
-            Ok(stream)
+            Ok(Connection::new(stream, Peer::Service(self.expected)).until(&withdrawn))
         } else {
             let text = "the peer's certificate names another service";
             Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
