@@ -220,7 +220,8 @@ impl Store {
         if version.is_empty() {
             return Ok(());
         }
-        let span = tracing::info_span!(parent: None, "hydrate", { semconv::OTEL_STATUS_CODE } = Empty);
+        let span =
+            tracing::info_span!(parent: None, "hydrate", { semconv::OTEL_STATUS_CODE } = Empty);
         propagation::join(&span, place);
         let brought = self.hydrate(version).instrument(span.clone()).await;
         if brought.is_err() {
