@@ -225,4 +225,4 @@ impl Life {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -177,3 +177,6 @@ impl Life {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ use crate::template::Templates;
 /// When the sandbox of [`ready`] is idle: half an hour after its claim.
 const IDLE_AT: i64 = 1_805;
 
-/// A backend of which nothing is wanted.
+/// A backend that has nothing.
 #[derive(Debug)]
 struct Nothing;
 
@@ -38,7 +38,7 @@ impl Backend for Nothing {
     }
 
     async fn list(&self) -> Result<Vec<InstanceState>, BackendError> {
-        Err(BackendError::Unavailable)
+        Ok(Vec::new())
     }
 
     async fn pools(&self) -> Vec<PoolState> {
@@ -58,7 +58,7 @@ impl Backend for Nothing {
     async fn stop(&self) {}
 }
 
-fn life(store: Store, clock: &TestClock) -> Arc<Life> {
+pub(crate) fn life(store: Store, clock: &TestClock) -> Arc<Life> {
     let (_, nobody) = memory();
     let nobody = nobody.target(Peer::Service(Service::Orchestrator));
     Life::new(Parts {

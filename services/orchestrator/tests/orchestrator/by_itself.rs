@@ -43,6 +43,28 @@ async fn an_idle_sandbox_is_suspended_and_a_used_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gate_whose_clock_runs_ahead_keeps_no_sandbox_from_being_idle() {
+    let orchestrator = Harness::start().await;
+    let sandbox = orchestrator.ready("demo").await;
+    let ahead = orchestrator.clock.now().plus(Duration::from_secs(3600));
+    let activity = pb::Activity {
+        sandbox_id: sandbox.sandbox_id.clone(),
+        instance_id: Run::of(&sandbox).instance,
+        last_active_at: Some(timestamp_to(ahead)),
+    };
+    let request = pb::ReportActivityRequest {
+        activities: vec![activity],
+    };
+    let heard = orchestrator.endpoints().report_activity(request).await;
+    heard.expect("heard");
+    orchestrator.clock.advance(Duration::from_secs(31 * 60));
+    let suspended = orchestrator
+        .until(&sandbox.sandbox_id, pb::Phase::Suspended)
+        .await;
+    assert_eq!(suspended.reason(), pb::Reason::Idle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_whose_time_is_up_is_deleted_with_its_last_sync() {
     let orchestrator = Harness::start().await;
     *orchestrator.peers.script.synced.lock() = version(9);

@@ -133,6 +133,37 @@ async fn a_resume_that_found_it_running_begins_no_run_when_it_is_repeated_after_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_resume_that_brought_what_a_start_has_begins_no_run_when_it_is_repeated_after_a_suspend()
+{
+    let orchestrator = Harness::start().await;
+    let sandbox = suspended(&orchestrator).await;
+    orchestrator.peers.hold("mint");
+    let first = pb::ResumeSandboxRequest {
+        sandbox_id: sandbox.clone(),
+        environment: variables("second"),
+        wait: pb::Wait::None.into(),
+        ..Default::default()
+    };
+    resume(&orchestrator, first.clone())
+        .await
+        .expect("recorded");
+    let second = pb::ResumeSandboxRequest {
+        request_id: "r-2".into(),
+        ..first
+    };
+    let found = resume(&orchestrator, second.clone()).await;
+    found.expect("it starts with the same");
+    orchestrator.peers.let_go("mint");
+    orchestrator.until(&sandbox, pb::Phase::Ready).await;
+    orchestrator.suspend(&sandbox).await.expect("suspended");
+    let repeated = resume(&orchestrator, second)
+        .await
+        .expect("as it is by now");
+    assert_eq!(repeated.phase(), pb::Phase::Suspended);
+    assert_eq!(orchestrator.peers.script.attached.lock().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_environment_that_a_crash_lost_is_brought_again_by_the_next_resume() {
     let orchestrator = Harness::start().await;
     let sandbox = suspended(&orchestrator).await;
