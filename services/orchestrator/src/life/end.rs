@@ -74,7 +74,7 @@ impl Life {
     }
 
     /// Every instance that the backend holds for the sandbox; `None` when the process ends first.
-    async fn instances_of(&self, sandbox: &Sandbox) -> Option<BTreeSet<InstanceId>> {
+    pub(super) async fn instances_of(&self, sandbox: &Sandbox) -> Option<BTreeSet<InstanceId>> {
         let mut pause = Pause::new();
         loop {
             match self.backend.list().await {

@@ -62,6 +62,10 @@ impl Life {
         if sandbox.state.phase != Phase::Claiming || !cell.claims_first(generation) {
             // A start of this process that was stopped, by the database for one; its instance is not used again.
             self.apply_if(id, Event::StartAgain, in_this_run).await?;
+            // It may have taken its identity all the same, and must not run beside the next one.
+            for instance in self.instances_of(sandbox).await.into_iter().flatten() {
+                self.destroy(&instance, id).await;
+            }
             return Ok(Outcome::Done);
         }
         let claimed = match self.claim(sandbox).await {

@@ -13,7 +13,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sandgate_api::orchestrator::v1 as pb;
 use sandgate_backend::Backend;
-use sandgate_db::DatabaseUrl;
+use sandgate_db::{DatabaseUrl, Migration, Migrations};
 use sandgate_orchestrator::{Config, Limits, Ports, Templates, migrate, serve};
 use sandgate_rpc::{Channel, ChannelOptions, Memory, Peer, Service, Shutdown, memory};
 use sandgate_testkit::TestClock;
@@ -152,6 +152,24 @@ impl Harness {
     /// As [`Self::restart`], with something that happens to the backend between the two.
     pub(crate) async fn restart_after(self, between: impl FnOnce(&FakeBackend)) -> Self {
         Self::over(self.end(between).await, TEMPLATES).await
+    }
+
+    /// The database takes everything but a row that failed, from now on.
+    pub(crate) async fn refuse_failures(&self) {
+        const TRIGGER: &str =
+            "CREATE TRIGGER refuse_failures BEFORE UPDATE ON sandboxes WHEN NEW.phase = 'FAILED'
+            BEGIN SELECT RAISE(ABORT, 'refused'); END";
+        const SCHEMA: Migrations = Migrations {
+            service: "orchestrator",
+            steps: &[
+                Migration::same(1, "sandboxes", ""),
+                Migration::same(2, "audit", ""),
+                Migration::same(3, "wishes", ""),
+                Migration::same(4, "refuse failures", TRIGGER),
+            ],
+        };
+        let applied = SCHEMA.run(&self.url, Timestamp::EPOCH).await;
+        applied.expect("a trigger");
     }
 
     async fn end(self, between: impl FnOnce(&FakeBackend)) -> World {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use sandgate_api::orchestrator::v1 as pb;
 
-use crate::harness::{END, Harness};
+use crate::harness::{END, Harness, of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_deleted_before_it_is_revoked_and_gone() {
@@ -50,4 +50,20 @@ async fn no_instance_is_released_before_it_is_revoked() {
     let (deleted, ()) = tokio::join!(deleting, meanwhile);
     deleted.expect("in the end");
     assert!(orchestrator.backend.claimed().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_whose_failure_could_not_be_written_is_gone_before_the_next_one_starts() {
+    let orchestrator = Harness::start().await;
+    orchestrator.refuse_failures().await;
+    orchestrator.peers.fail("attach", 1);
+    let request = pb::CreateSandboxRequest {
+        wait: pb::Wait::None.into(),
+        ..of("demo")
+    };
+    orchestrator.created(request).await;
+    let again = orchestrator.peers.asked_times("attach", 2);
+    tokio::time::timeout(END, again).await.expect("made again");
+    assert_eq!(orchestrator.backend.claimed().len(), 1);
+    assert_eq!(orchestrator.peers.times("revoke-instance"), 1);
 }
