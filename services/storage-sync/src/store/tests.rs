@@ -15,6 +15,8 @@ use super::*;
 use crate::version::{Advance, Commit, Memo, Origin, Run, Settles, Version};
 use crate::workspace::Workspace;
 
+mod requests;
+
 const BOUNDS: UploadBounds = UploadBounds {
     chunks: 3,
     bytes: 100,
@@ -320,43 +322,6 @@ async fn an_earlier_run_of_a_sandbox_is_kept_out_once_a_later_one_came() {
                 .expect("read"),
             None
         );
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_request_that_named_itself_is_done_once() {
-    on_each(async |mut fixture| {
-        let memo = Memo {
-            scope: "acme/key/WriteFile".to_owned(),
-            request: RequestId::parse("request_id", "r").expect("valid"),
-            fingerprint: [3; 32],
-        };
-        assert_eq!(fixture.store.remembered(&memo).await.expect("read"), None);
-        fixture
-            .store
-            .ensure_workspace(&fixture.workspace, fixture.now)
-            .await
-            .expect("a row");
-        let settles = || Settles::Request {
-            memo: Some(memo.clone()),
-            chunks: vec![(name(1), 1)],
-        };
-        let advance = fixture.advance(None, settles());
-        let version = fixture.store.advance(&advance).await.expect("done");
-        let again = fixture.advance(Some(version.id.clone()), settles());
-        let refused = fixture
-            .store
-            .advance(&again)
-            .await
-            .expect_err("done before");
-        assert!(matches!(refused, AdvanceError::Remembered));
-        let remembered = fixture.store.remembered(&memo).await.expect("read");
-        let expected = Remembered {
-            fingerprint: [3; 32],
-            version,
-        };
-        assert_eq!(remembered, Some(expected));
     })
     .await;
 }
