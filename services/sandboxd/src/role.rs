@@ -27,6 +27,7 @@ const OTLP_ENDPOINT: &str = "--otlp-endpoint";
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 /// As sysexits has it.
 const USAGE: u8 = 64;
+const VERSION: &str = concat!("sandboxd ", env!("CARGO_PKG_VERSION"), "\n");
 const HELP: &str = "\
 usage: sandboxd keeper [--otlp-endpoint <url>] | sandbox <limits>
 
@@ -49,6 +50,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         ("keeper", []) => keep(None),
         ("keeper", [flag, endpoint]) if flag == OTLP_ENDPOINT => keep(endpoint.to_str()),
         ("--help" | "-h" | "help", []) => return say(io::stdout(), HELP, ExitCode::SUCCESS),
+        ("--version" | "-V", []) => return say(io::stdout(), VERSION, ExitCode::SUCCESS),
         _ => return say(io::stderr(), HELP, ExitCode::from(USAGE)),
     };
     match ended {

@@ -68,6 +68,8 @@ pub(super) fn command<A: Parser + Default + Serialize>(
     command
         .name(process)
         .bin_name(process)
+        // All crates of the workspace have one.
+        .version(env!("CARGO_PKG_VERSION"))
         .no_binary_name(true)
         .mut_args(|arg| with_default(arg, &defaults))
         .mut_args(|arg| {

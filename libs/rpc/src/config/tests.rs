@@ -263,6 +263,17 @@ fn help_begins_with_what_the_process_is_and_says_what_holds_where_nothing_is_set
 }
 
 #[test]
+fn a_process_answers_its_name_and_version() {
+    for flag in ["--version", "-V"] {
+        let version = answer(start(&[flag], &[]));
+        assert_eq!(
+            version,
+            concat!("sandgate-sample ", env!("CARGO_PKG_VERSION"), "\n")
+        );
+    }
+}
+
+#[test]
 fn telemetry_is_set_like_any_other_setting() {
     let env = [("SANDGATE_SAMPLE_OTLP_ENDPOINT", "http://127.0.0.1:4317")];
     let telemetry = with_file("log_format: json\n", &["--log-filter", "debug"], &env)
