@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Gives every AI-agent conversation its own isolated sandbox, and one gate as the only way in and out.
 #[derive(Debug, Parser)]
@@ -15,6 +17,31 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the arguments of this process; ends it for help, for the version, and for what is wrong with them.
+    pub(crate) fn read() -> Self {
+        let command = without_values(Self::command());
+        let read = command.clone().try_get_matches();
+        match read.and_then(|matches| Self::from_arg_matches(&matches)) {
+            Ok(cli) => cli,
+            Err(error) if error.kind() == ErrorKind::MissingSubcommand => {
+                // A variable is an argument to clap, so that it shows no help; to a person it is none.
+                let bare = command.mut_args(|arg| arg.env(Resettable::Reset));
+                let nothing = bare.try_get_matches_from(["sandgate"]);
+                nothing.err().unwrap_or(error).exit()
+            }
+            Err(error) => error.exit(),
+        }
+    }
+}
+
+/// Help names variables and shows no value: a URL may have a password.
+fn without_values(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| arg.hide_env_values(true))
+        .mut_subcommands(without_values)
 }
 
 /// The commands.
@@ -151,16 +178,17 @@ pub(crate) struct RunArgs {
     /// Say nothing but what the command says
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// The mesh, where none is running.
-    #[command(flatten)]
-    pub(crate) mesh: RunMeshArgs,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+    /// The mesh, where none is running.
+    #[command(flatten)]
+    pub(crate) mesh: RunMeshArgs,
 }
 
 /// The mesh that a command starts for itself where none is running.
 #[derive(Debug, Args, Clone)]
+#[command(next_help_heading = "Of the mesh, where none is running yet")]
 pub(crate) struct RunMeshArgs {
     /// The gate's policy: which upstreams sandboxes may call [default: none]
     #[arg(long, env = "SANDGATE_POLICY", value_name = "FILE")]

@@ -12,7 +12,7 @@ use crate::aftermath::not_synced;
 use crate::args::{ConversationArgs, FilesArgs};
 use crate::client::Client;
 use crate::failure::visible;
-use crate::report::{line, pass_on, print, short};
+use crate::report::{called, line, pass_on, print, short};
 
 /// Where the files are in the sandbox; as a prefix it may be given, since a person copies it from there.
 const WORKSPACE: &[u8] = b"/workspace/";
@@ -112,8 +112,12 @@ pub(crate) async fn rm(client: &Client, args: &ConversationArgs) -> anyhow::Resu
     let files = if sandbox.workspace_version.is_empty() {
         "no files of it are stored".to_owned()
     } else {
-        let version = short(&sandbox.workspace_version);
-        format!("its files are still there as version {version}")
+        format!(
+            "its files are still there as version {}; `{} files {}` lists them",
+            short(&sandbox.workspace_version),
+            called(),
+            args.conversation
+        )
     };
     line(&format!("sandgate: deleted; {files}"));
     if let Some(said) = not_stored(&sandbox) {

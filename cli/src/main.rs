@@ -19,12 +19,10 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let Cli { data_dir, command } = Cli::parse();
+    let Cli { data_dir, command } = Cli::read();
     // Every client, sandbox and upstream takes some.
     sandgate_rpc::raise_descriptor_limit();
     match command {

@@ -26,6 +26,8 @@ fn a_conversation_that_has_no_sandbox_is_told_apart_from_one_that_was_deleted() 
         .output()
         .expect("start sandgate");
     assert!(removed.status.success(), "{}", said(&removed));
+    // What can still be done with it.
+    assert!(said(&removed).contains("files gone`"), "{}", said(&removed));
     is_refused(&home, &["suspend", "gone"], &["gone", "sandgate ls"]);
     let read = home
         .sandgate(["files", "gone", "f"])

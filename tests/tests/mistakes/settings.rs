@@ -56,6 +56,51 @@ fn a_typo_in_a_file_of_settings_is_told_by_file_and_key() {
 }
 
 #[test]
+fn help_shows_no_value_of_a_variable_and_comes_when_nothing_is_asked_whatever_is_set() {
+    let home = Home::new();
+    let help = home
+        .sandgate(["run", "--help"])
+        .env(
+            "SANDGATE_DATABASE_URL",
+            "postgres://sandgate:canary@db/mesh",
+        )
+        .output()
+        .expect("start sandgate");
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(help.contains("SANDGATE_DATABASE_URL"), "{help}");
+    assert!(!help.contains("canary"), "{help}");
+    let bare = home
+        .sandgate::<_, &str>([])
+        .env("SANDGATE_DATA_DIR", home.data())
+        .output()
+        .expect("start sandgate");
+    let said = said(&bare);
+    assert!(
+        !bare.status.success() && said.contains("Commands:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn each_binary_answers_its_name_and_version() {
+    for name in [
+        "sandgate",
+        "sandgate-token",
+        "sandgate-orchestrator",
+        "sandgate-auth-gateway",
+        "sandgate-storage-sync",
+        "sandboxd",
+    ] {
+        let output = std::process::Command::new(config::binaries().join(name))
+            .arg("--version")
+            .output()
+            .expect("start a binary");
+        let version = format!("{name} {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), version);
+    }
+}
+
+#[test]
 fn a_service_tells_all_mistakes_of_its_settings_at_once() {
     let home = Home::new();
     let file = home.path().join("token.yaml");
