@@ -45,7 +45,7 @@ pub(crate) async fn up(data: &DataDir, args: &MeshArgs) -> anyhow::Result<ExitCo
     }
 }
 
-/// Where everything is, and three lines to paste.
+/// Where everything is, and lines to paste.
 fn greet(data: &DataDir, mesh: &Mesh) -> anyhow::Result<()> {
     let address = mesh.published().address.clone().unwrap_or_default();
     let key = data.api_key();
@@ -76,7 +76,12 @@ fn greet(data: &DataDir, mesh: &Mesh) -> anyhow::Result<()> {
     let create = r#"{"conversation":"demo","requestId":"'$(date +%s%N)'"}"#;
     let id = r#"sed -n 's/.*"sandboxId": "\(.*\)".*/\1/p'"#;
     print(&format!(
-        "  SANDBOX=$({call} -d '{create}' {address} {service}/CreateSandbox | tee /dev/stderr | {id})"
+        "  SANDBOX=$({call} -d '{create}' {address} {service}/CreateSandbox | {id})"
+    ))?;
+    // A conversation of an earlier day is suspended.
+    let resume = r#"{"sandboxId":"'$SANDBOX'","requestId":"'$(date +%s%N)'"}"#;
+    print(&format!(
+        "  {call} -d '{resume}' {address} {service}/ResumeSandbox"
     ))?;
     print(&format!(
         "  {call} -H \"x-sandbox-id: $SANDBOX\" -d '{{\"argv\":[\"uname\",\"-n\"]}}' {address} sandgate.sandbox.v1.ProcessService/RunProcess"

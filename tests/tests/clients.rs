@@ -36,12 +36,17 @@ fn the_grpcurl_lines_of_the_greeting_work_when_they_are_pasted() {
         .map(str::trim)
         .filter(|line| line.contains("grpcurl "))
         .collect();
-    assert_eq!(lines.len(), 3, "{}", up.printed);
+    assert_eq!(lines.len(), 4, "{}", up.printed);
     let folder = config::grpcurl()
         .parent()
         .expect("it lies in a folder")
         .to_owned();
-    // Into one terminal, twice: what was made the first time is found the second.
+    // What was there before `up` is suspended.
+    let before = home.run("demo", &["true"]);
+    let suspended = home.sandgate(["suspend", "demo"]).output();
+    let suspended = suspended.expect("start sandgate");
+    assert!(before.status.success() && suspended.status.success());
+    // Into one terminal, twice: what was woken the first time is found the second.
     let twice = format!("set -e\n{0}\n{0}", lines.join("\n"));
     let output = Command::new("/bin/sh")
         .args(["-c", &twice])
