@@ -47,8 +47,14 @@ type Read<T> = Box<dyn Fn() -> Result<T, Malformed> + Send + Sync>;
 /// What was made of files, and how it is made anew.
 pub struct Watched<T> {
     read: Read<T>,
-    seen: Mutex<Fingerprint>,
+    seen: Mutex<Seen>,
     current: RwLock<T>,
+}
+
+/// The files at the last look, and whether what is current was made of them.
+struct Seen {
+    files: Fingerprint,
+    taken: bool,
 }
 
 impl<T: Clone> Watched<T> {
@@ -61,10 +67,12 @@ impl<T: Clone> Watched<T> {
         read: impl Fn() -> Result<T, Malformed> + Send + Sync + 'static,
     ) -> Result<Self, Malformed> {
         // Looked at before they are read: what is written meanwhile is seen the next time.
-        let seen = Fingerprint::of(&files.into_iter().collect());
+        let files = Fingerprint::of(&files.into_iter().collect());
+        let current = RwLock::new(read()?);
+        let taken = true;
         Ok(Self {
-            seen: Mutex::new(seen),
-            current: RwLock::new(read()?),
+            seen: Mutex::new(Seen { files, taken }),
+            current,
             read: Box::new(read),
         })
     }
@@ -74,20 +82,29 @@ impl<T: Clone> Watched<T> {
         self.current.read().clone()
     }
 
-    /// Looks whether the files have changed, takes what is there, and answers whether that is new.
+    /// Looks whether the files have changed, takes what is there, and answers whether that is new. What could not be
+    /// read is read again at the next look: it may have been for want of a descriptor, and not for the files.
     ///
     /// # Errors
     /// What is wrong with them, once for each change; the last good one goes on.
     pub fn look(&self) -> Result<bool, Malformed> {
         // Held while they are read: of two who look at once, the one with the older files must not be the last.
         let mut seen = self.seen.lock();
-        let now = seen.again();
-        if *seen == now {
+        let files = seen.files.again();
+        let changed = seen.files != files;
+        if seen.taken && !changed {
             return Ok(false);
         }
-        *seen = now;
-        let newer = (self.read)()?;
-        *self.current.write() = newer;
+        let newer = (self.read)();
+        *seen = Seen {
+            files,
+            taken: newer.is_ok(),
+        };
+        match newer {
+            Ok(newer) => *self.current.write() = newer,
+            Err(problem) if changed => return Err(problem),
+            Err(_told_before) => return Ok(false),
+        }
         Ok(true)
     }
 }
@@ -100,6 +117,9 @@ impl<T> std::fmt::Debug for Watched<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -125,5 +145,28 @@ mod tests {
         assert!(watched.look().is_err());
         write("333");
         assert_eq!((watched.look(), watched.current()), (Ok(true), 333));
+    }
+
+    #[test]
+    fn what_could_not_be_read_once_is_taken_though_it_does_not_change_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("number");
+        std::fs::write(&file, "1").expect("write");
+        let (from, crowded) = (file.clone(), Arc::new(AtomicBool::new(false)));
+        let is_crowded = Arc::clone(&crowded);
+        let watched = Watched::start([file.clone()], move || {
+            if is_crowded.load(Ordering::Relaxed) {
+                return Err(Malformed::new("number", "must be readable"));
+            }
+            Ok(std::fs::read_to_string(&from).unwrap_or_default())
+        });
+        let watched = watched.expect("a text");
+        crowded.store(true, Ordering::Relaxed);
+        std::fs::write(&file, "22").expect("write");
+        assert!(watched.look().is_err());
+        assert_eq!(watched.look(), Ok(false), "told once");
+        crowded.store(false, Ordering::Relaxed);
+        assert_eq!(watched.look(), Ok(true));
+        assert_eq!(watched.current(), "22");
     }
 }
