@@ -97,6 +97,8 @@ impl Helper {
             environment: control::environment(),
             cwd: None,
             stdio: [null, null, their_errors.as_raw_fd()],
+            // Nothing that runs under the same uid can reach it.
+            patience: None,
         };
         let mut numbers = [-1; DESCRIPTORS_MAX];
         for (number, descriptor) in numbers.iter_mut().zip(&descriptors) {

@@ -6,11 +6,19 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
+use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::control::{self, Control};
 use crate::start::{self, Program, Start};
+
+/// How long a process may take to become its program. What runs beside it in the sandbox can stop it before that,
+/// and would stop whoever starts it, too.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
+};
 
 /// A process to start.
 #[derive(Debug)]
@@ -80,6 +88,7 @@ impl Command {
             environment: variables,
             cwd: Some(start::word(cwd.as_os_str())?),
             stdio: descriptors.map(|descriptor| descriptor.as_raw_fd()),
+            patience: Some(PATIENCE),
         };
         start.run(&mut || in_child(is_terminal))
     }

@@ -7,11 +7,13 @@
 
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::signals;
 
@@ -40,6 +42,8 @@ pub(crate) struct Start {
     pub(crate) cwd: Option<CString>,
     /// What becomes its first three descriptors; none of them is one of the three. The caller keeps them open.
     pub(crate) stdio: [RawFd; 3],
+    /// How long it may take to become the program, where others may stop it before; then it is killed.
+    pub(crate) patience: Option<Timespec>,
 }
 
 /// Where the child finds everything.
@@ -88,7 +92,7 @@ impl Start {
             steps,
             failure: None,
         };
-        let started = signals::without(|| clone(&mut plan));
+        let started = signals::without(|| clone(&mut plan, self.patience.as_ref()));
         let pid = started?;
         match plan.failure {
             None => Ok(pid),
@@ -104,27 +108,47 @@ impl Start {
     }
 }
 
-fn clone(plan: &mut Plan<'_>) -> io::Result<Pid> {
+fn clone(plan: &mut Plan<'_>, patience: Option<&Timespec>) -> io::Result<Pid> {
+    let pipe = patience
+        .map(|_| pipe_with(PipeFlags::CLOEXEC))
+        .transpose()?;
+    let waits = if pipe.is_some() { 0 } else { libc::CLONE_VFORK };
     // 128 bits, since the kernel's interface wants stacks aligned to 16 bytes.
     let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / size_of::<u128>());
     #[expect(unsafe_code, reason = "no safe binding of clone")]
-    // SAFETY: `top` is the end of memory that outlives the child's use of it, as does the plan: with CLONE_VFORK
-    // this thread goes on only once the child has ended or executed something. Until then the child writes to its
-    // stack and the plan, and to this thread's `errno`, which nobody reads meanwhile. It has its own tables of
-    // descriptors and of signal actions.
+    // SAFETY: `top` is the end of memory that outlives the child's use of it, as does the plan: by CLONE_VFORK or
+    // by `wait_for` this thread goes on only once the child has ended or executed something. Until then the child
+    // writes to its stack and the plan, and to this thread's `errno`, which nobody reads meanwhile. It has its own
+    // tables of descriptors and of signal actions.
     let number = unsafe {
         let top = stack.as_mut_ptr().add(stack.capacity());
         libc::clone(
             in_child,
             top.cast(),
-            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            libc::CLONE_VM | waits | libc::SIGCHLD,
             std::ptr::from_mut(plan).cast(),
         )
     };
     if number < 0 {
         return Err(io::Error::last_os_error());
     }
-    Pid::from_raw(number).ok_or_else(|| io::Error::other("the kernel gave no number"))
+    let pid = Pid::from_raw(number).ok_or_else(|| io::Error::other("the kernel gave no number"))?;
+    if let (Some(pipe), Some(patience)) = (pipe, patience) {
+        wait_for(pid, pipe, patience);
+    }
+    Ok(pid)
+}
+
+/// Waits until the child, which shares our memory, has become the program or has ended: either closes its end of
+/// the pipe. What is called here makes system calls of its own, which leave `errno` alone.
+fn wait_for(pid: Pid, (read, write): (OwnedFd, OwnedFd), patience: &Timespec) {
+    drop(write);
+    let mut end = [PollFd::new(&read, PollFlags::IN)];
+    if poll(&mut end, Some(patience)) == Ok(0) {
+        // Nobody has waited for it yet, so the number is its own.
+        let _ended_meanwhile = kill_process(pid, Signal::KILL);
+    }
+    while poll(&mut end, None) != Ok(1) {}
 }
 
 extern "C" fn in_child(plan: *mut libc::c_void) -> libc::c_int {
@@ -235,6 +259,7 @@ mod tests {
             environment: words(&["NAME=value"]),
             cwd: Some(word(OsStr::new("/")).expect("a path")),
             stdio: [null, write, write],
+            patience: None,
         };
         (start, read.into())
     }
@@ -264,6 +289,28 @@ mod tests {
         let failed = start.run(&mut || Err(Errno::DQUOT));
         let failed = failed.expect_err("the step");
         assert_eq!(failed.raw_os_error(), Some(libc::EDQUOT));
+    }
+
+    #[test]
+    fn who_is_stopped_before_the_program_holds_nobody_up() {
+        let (mut start, mut read) = program("/bin/sh", &["sh", "-c", "echo started"]);
+        start.patience = Some(Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        });
+        assert_eq!(output(&start, &mut read), "started\n");
+        start.patience = Some(Timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        });
+        let (told, hears) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let stopped = start.run(&mut || kill_process(rustix::process::getpid(), Signal::STOP));
+            let ended = waitpid(stopped.ok(), WaitOptions::empty()).expect("its end");
+            told.send(ended.and_then(|(_, status)| status.terminating_signal()))
+        });
+        let signal = hears.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(signal, Ok(Some(libc::SIGKILL)));
     }
 
     #[test]
