@@ -1,7 +1,7 @@
 //! One process in a sandbox, as if it were here: its output, our input, and the signals that we get.
 
+use std::convert::Infallible;
 use std::io::Write;
-use std::pin::Pin;
 
 use anyhow::Context as _;
 use sandgate_api::sandbox::v1 as sandbox;
@@ -129,50 +129,63 @@ struct Process<'a> {
 }
 
 impl Process<'_> {
-    async fn follow(&self, mut events: Events, signals: &mut Signals) -> Result<Followed, Cause> {
-        // Beside the loop and not in it: a process that does not read must still be able to write.
-        let feeding = self.feed();
-        let mut feeding: Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> =
-            Some(Box::pin(feeding));
-        let mut stdout = Output::to(std::io::stdout());
-        let mut stderr = Output::to(std::io::stderr());
-        let mut told = 0_u8;
+    async fn follow(&self, events: Events, signals: &mut Signals) -> Result<Followed, Cause> {
+        let feeding = async {
+            self.feed().await;
+            pending().await
+        };
+        // Beside each other: a process that does not read must still be able to write, and one whose output nobody
+        // takes must still be told to end.
+        tokio::select! {
+            followed = self.pass_on_all(events) => followed,
+            never = self.pass_signals_on(signals) => match never {},
+            never = feeding => match never {},
+        }
+    }
+
+    /// Passes on what it writes, until it ends.
+    async fn pass_on_all(&self, mut events: Events) -> Result<Followed, Cause> {
+        let mut stdout = Output::to(std::io::stdout);
+        let mut stderr = Output::to(std::io::stderr);
         loop {
-            tokio::select! {
-                event = next(&mut events) => match event? {
-                    // It is known to be.
-                    sandbox::process_event::Event::Started(_) => {}
-                    sandbox::process_event::Event::Stdout(output) => {
-                        if stdout.breaks_at(&output.data) {
-                            self.signal(SIGPIPE).await;
-                        }
-                    }
-                    sandbox::process_event::Event::Stderr(output) => {
-                        if stderr.breaks_at(&output.data) {
-                            self.signal(SIGPIPE).await;
-                        }
-                    }
-                    sandbox::process_event::Event::Ended(ended) => {
-                        let unwritten = stdout.broken.or(stderr.broken);
-                        return Ok(Followed { ended, unwritten });
-                    }
-                },
-                () = poll_some(&mut feeding) => feeding = None,
-                number = signals.next() => {
-                    told += 1;
-                    match told {
-                        1 => {
-                            line("sandgate: told the command; once more Ctrl-C kills it");
-                            self.signal(number).await;
-                        }
-                        2 => {
-                            line("sandgate: killed the command; once more Ctrl-C ends at once and stores nothing");
-                            self.signal(SIGKILL).await;
-                        }
-                        _ => at_once(),
-                    }
+            let has_broken = match next(&mut events).await? {
+                // It is known to be.
+                sandbox::process_event::Event::Started(_) => false,
+                sandbox::process_event::Event::Stdout(output) => {
+                    stdout.breaks_at(output.data).await
                 }
+                sandbox::process_event::Event::Stderr(output) => {
+                    stderr.breaks_at(output.data).await
+                }
+                sandbox::process_event::Event::Ended(ended) => {
+                    let unwritten = stdout.broken.or(stderr.broken);
+                    return Ok(Followed { ended, unwritten });
+                }
+            };
+            if has_broken {
+                self.signal(SIGPIPE).await;
             }
+        }
+    }
+
+    /// Each of them is heard, whether or not the one before has reached the process.
+    async fn pass_signals_on(&self, signals: &mut Signals) -> Infallible {
+        let first = signals.next().await;
+        line("sandgate: told the command; once more Ctrl-C kills it");
+        self.tell_until_next(first, signals).await;
+        line("sandgate: killed the command; once more Ctrl-C ends at once and stores nothing");
+        self.tell_until_next(SIGKILL, signals).await;
+        at_once()
+    }
+
+    async fn tell_until_next(&self, number: i32, signals: &mut Signals) {
+        let telling = async {
+            self.signal(number).await;
+            pending().await
+        };
+        tokio::select! {
+            never = telling => match never {},
+            _next = signals.next() => {}
         }
     }
 
@@ -211,32 +224,32 @@ impl Process<'_> {
 
 /// One of our streams, to which a command's output goes until it takes no more.
 struct Output<W> {
-    to: W,
+    to: fn() -> W,
     broken: Option<Unwritten>,
 }
 
-impl<W: Write> Output<W> {
-    fn to(to: W) -> Self {
+impl<W: Write + 'static> Output<W> {
+    fn to(to: fn() -> W) -> Self {
         Self { to, broken: None }
     }
 
     /// Passes a piece on, and says whether the stream broke at it. What comes later is dropped, so that a command
-    /// which does not end of it is not stopped by it either.
-    fn breaks_at(&mut self, data: &[u8]) -> bool {
+    /// which does not end of it is not stopped by it either. Whoever reads may take his time: a thread waits for him.
+    async fn breaks_at(&mut self, data: impl AsRef<[u8]> + Send + 'static) -> bool {
         if self.broken.is_some() {
             return false;
         }
-        self.broken = pass_on(&mut self.to, data).err();
+        let to = self.to;
+        let passing = tokio::task::spawn_blocking(move || pass_on(to(), data.as_ref()));
+        let passed = passing.await.map_err(std::io::Error::other);
+        self.broken = passed.map_err(Unwritten::from).flatten().err();
         self.broken.is_some()
     }
 }
 
-/// Waits for a future that may not be there; without one, for ever.
-async fn poll_some(future: &mut Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>>) {
-    match future {
-        Some(future) => future.as_mut().await,
-        None => std::future::pending().await,
-    }
+/// Never ends.
+async fn pending() -> Infallible {
+    std::future::pending().await
 }
 
 /// Reads standard input until it ends, on a thread of tokio's that nothing waits for.

@@ -1,7 +1,10 @@
 //! Commands that cannot be started, that say too much, that do not end, and that stay behind.
 
 use std::io::{BufReader, Read as _};
+use std::os::fd::AsFd;
 use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use sandgate_e2e::mesh::Home;
 
@@ -9,6 +12,10 @@ use super::{SIGNALLED, code, stderr, stdout, tell, wait_for, with_words};
 
 /// More than any process that passes output on may take; less than the output.
 const MEMORY_MAX_KIB: u64 = 80 * 1024;
+/// Three signals are heard in far less.
+const HEARD_LIMIT: Duration = Duration::from_secs(20);
+/// A full pipe's last page may be filled in part.
+const LAST_PAGE: usize = 4096;
 /// What is printed.
 const MUCH: u64 = 100 * 1024 * 1024;
 
@@ -29,6 +36,17 @@ fn peak_kib(process: u32) -> u64 {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let words = peak.expect("VmHWM").trim().trim_end_matches(" kB");
     words.parse().expect("a number")
+}
+
+/// Waits until there is no room in a pipe that a child writes to without end; its own time bounds this.
+fn wait_until_full(pipe: &impl AsFd, child: &mut Child) {
+    let size = rustix::pipe::fcntl_getpipe_size(pipe).expect("a pipe");
+    let room = u64::try_from(size - LAST_PAGE).expect("it has pages");
+    while rustix::io::ioctl_fionread(pipe).expect("a pipe") < room {
+        let ended = child.try_wait().expect("it is ours");
+        assert_eq!(ended, None, "it has ended");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -125,6 +143,33 @@ fn a_command_that_ignores_a_signal_is_killed_by_the_second_and_the_files_are_sto
     wait_for(&mut errors, "ended by signal 9");
     assert_eq!(code(child), Some(SIGNALLED + 9));
     assert_eq!(stdout(&home.run("demo", &["cat", "file"])), "kept\n");
+}
+
+#[test]
+fn a_run_whose_output_nobody_takes_is_ended_by_the_third_signal() {
+    let home = Home::new();
+    let mut child = start(&home, &["--", "/bin/sh", "-c", "trap '' INT; yes"]);
+    let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut errors = BufReader::new(child.stderr.take().expect("it is piped"));
+    wait_for(&mut output, "y");
+    wait_until_full(output.get_ref(), &mut child);
+    // Nobody reads on until it has ended, or should have long ago.
+    let (ended, waits) = mpsc::channel();
+    let holding = std::thread::spawn(move || {
+        let in_time = waits.recv_timeout(HEARD_LIMIT);
+        drop(output);
+        in_time
+    });
+    tell(child.id(), "INT");
+    wait_for(&mut errors, "told the command");
+    tell(child.id(), "INT");
+    wait_for(&mut errors, "killed the command");
+    tell(child.id(), "INT");
+    let code = code(child);
+    let _late = ended.send(());
+    let in_time = holding.join().expect("it waits");
+    in_time.expect("signals are heard while a write waits");
+    assert_eq!(code, Some(SIGNALLED + 2));
 }
 
 #[test]
