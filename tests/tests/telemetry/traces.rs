@@ -109,6 +109,10 @@ async fn one_trace_goes_from_the_client_through_the_sandbox_to_the_backend() {
         asked.headers["traceparent"],
         format!("00-{RUN_TRACE}-{}-01", gate.id)
     );
+    assert!(
+        !asked.headers.contains_key("tracestate"),
+        "a sandbox's text"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

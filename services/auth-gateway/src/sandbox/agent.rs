@@ -104,6 +104,8 @@ async fn to_upstream(
         .tells(&verdict);
     let span = observe::asking(&spec.name, &head.method);
     sandgate_telemetry::propagation::inject(&span, &mut crossing);
+    // Where in a trace it is asked is ours to say; this is whatever the sandbox wrote.
+    crossing.remove("tracestate");
     let mut outgoing = Request::new(boxed(body));
     *outgoing.method_mut() = head.method;
     *outgoing.headers_mut() = crossing;

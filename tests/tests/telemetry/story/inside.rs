@@ -22,7 +22,8 @@ const PIECE_BYTES: usize = 1024 * 1024;
 const AGENT: &str = "
 import os, sys, urllib.request
 environ = os.environ
-headers = {'traceparent': environ['TRACEPARENT'], 'x-note': environ['HEADER'], 'content-type': 'text/plain'}
+headers = {'traceparent': environ['TRACEPARENT'], 'tracestate': 'x-user=root', 'x-note': environ['HEADER']}
+headers['content-type'] = 'text/plain'
 url = environ['SANDGATE_URL_NOTES'] + '/note'
 asked = urllib.request.Request(url, data=environ['BODY'].encode(), headers=headers)
 print(urllib.request.urlopen(asked, timeout=60).read().decode().strip())
