@@ -10,14 +10,16 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use sandgate_session::{RevocationScope, RevocationTarget};
+use sandgate_types::ApiKeyId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 
+use crate::support::api_keys::{KEY, KEY_ID};
 use crate::support::keeper::{agent_request, grpc_request};
 use crate::support::upstream::{self, AFTER};
-use crate::support::{CUT_LIMIT, Sandbox, World, soon};
+use crate::support::{CUT_LIMIT, Sandbox, World, sandbox_request, soon};
 
 /// Open streams of each kind.
 const STREAMS: usize = 100;
@@ -159,4 +161,21 @@ async fn an_upload_that_outlives_its_answer_ends_with_the_revocation_as_well() {
     let target = RevocationTarget::sessions(sandbox.claims.tenant.clone(), scope);
     world.token.revoke_and_answer(&target).await;
     soon(upstream.upload_ended.notified()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_upload_that_outlives_its_answer_ends_with_the_revocation_as_well() {
+    let mut world = World::with_policy("{ version: 1, routes: [] }").await;
+    let sandbox = world.sandbox("acme", "ann").await;
+    let (upload, frames) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
+    let mut request = sandbox_request(KEY, &sandbox.claims.sandbox, "FileService/WriteFile");
+    *request.body_mut() = Body::new(StreamBody::new(ReceiverStream::new(frames)));
+    let answer = world.call(request).await;
+    assert_eq!(answer.status, 0, "{answer:?}");
+    let more = || Ok(Frame::data(Bytes::from_static(b"more")));
+    soon(upload.send(more())).await.expect("it goes on");
+    let key = ApiKeyId::parse("api_key_id", KEY_ID).expect("an id");
+    let target = RevocationTarget::ApiKey(key);
+    world.token.revoke_and_answer(&target).await;
+    soon(sandbox.keeper.upload_ended.notified()).await;
 }

@@ -16,10 +16,12 @@ use sandgate_rpc::Shutdown;
 use sandgate_session::link::InstanceLink;
 use sandgate_types::InstanceId;
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 use tonic::Status;
 use tonic::body::Body;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::upstream::Early;
 use super::{Shared, soon};
 
 /// What the gate asked: path, headers, message.
@@ -28,6 +30,8 @@ type Asked = (String, HeaderMap, Vec<u8>);
 pub(crate) struct Keeper {
     call: SendRequest<Body>,
     pub(crate) asked: Shared<Vec<Asked>>,
+    /// Rung when what was sent to `WriteFile` has ended, which is answered long before.
+    pub(crate) upload_ended: Arc<Notify>,
 }
 
 /// A whole answer.
@@ -133,7 +137,13 @@ impl Keeper {
         };
         let asked = Shared::<Vec<_>>::default();
         let remembered = Arc::clone(&asked);
-        let service = service_fn(move |request| answer(request, Arc::clone(&remembered)));
+        let upload_ended = Arc::new(Notify::new());
+        let early = Early {
+            ended: Arc::clone(&upload_ended),
+            shutdown: shutdown.clone(),
+        };
+        let service =
+            service_fn(move |request| answer(request, Arc::clone(&remembered), early.clone()));
         let stream = TokioIo::new(ours(our_serve));
         let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .serve_connection(stream, service);
@@ -154,7 +164,12 @@ impl Keeper {
                 () = ending.cancelled() => {}
             }
         });
-        (link, Self { call, asked })
+        let keeper = Self {
+            call,
+            asked,
+            upload_ended,
+        };
+        (link, keeper)
     }
 
     /// Sends a request to the gate and answers its head.
@@ -204,9 +219,14 @@ fn ours(stream: StdStream) -> UnixStream {
 async fn answer(
     request: Request<Incoming>,
     asked: Shared<Vec<Asked>>,
+    early: Early,
 ) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
+    if path.ends_with("/WriteFile") {
+        early.read(body);
+        return Ok(unary(b""));
+    }
     let body = body.collect().await.map(|body| body.to_bytes());
     let message = body
         .unwrap_or_default()

@@ -133,13 +133,13 @@ async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
 
 /// Reads on what was answered already.
 #[derive(Clone)]
-struct Early {
-    ended: Arc<Notify>,
-    shutdown: Shutdown,
+pub(crate) struct Early {
+    pub(crate) ended: Arc<Notify>,
+    pub(crate) shutdown: Shutdown,
 }
 
 impl Early {
-    fn read(self, body: Incoming) {
+    pub(crate) fn read(self, body: Incoming) {
         let Self { ended, shutdown } = self;
         let ending = shutdown.clone();
         shutdown.spawn("upload", async move {
