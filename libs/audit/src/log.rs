@@ -18,8 +18,8 @@ use crate::segment::{SEGMENT_MAX_BYTES, Segment, frame_sealed};
 /// Records that may wait for the disk. At a few hundred bytes each it bounds memory, and a disk that is
 /// this far behind has to stop whoever decides.
 pub const QUEUE_MAX: usize = 8_192;
-/// How long a record for whose place on the disk nobody waits may lie in memory: the calls of that time share
-/// one write, which costs more than any of them.
+/// How long a record for whose place on the disk nobody waits may lie in memory once the write before it is done:
+/// the calls of that time share one write, which costs more than any of them.
 const LINGER: Duration = Duration::from_millis(10);
 /// So many records are written without lingering, so that the room for new ones does not shrink.
 const GROUP_MAX: usize = QUEUE_MAX / 8;
