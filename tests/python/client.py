@@ -134,7 +134,7 @@ def main() -> None:
 
     request_id = str(uuid.uuid4())
     first = talk.create(request_id=request_id)
-    check(first.created, "the first create made nothing")
+    check(first.created, f"the conversation {name} has a sandbox already; name another, since this one's is deleted")
     check(first.sandbox.phase == sandbox_pb2.PHASE_READY, f"it is {first.sandbox.phase}, not ready")
     again = talk.create(request_id=request_id)
     check(again.created and again.sandbox.sandbox_id == first.sandbox.sandbox_id, "a replay has another answer")
