@@ -66,7 +66,7 @@ pub enum StartError {
     #[error(
         "this machine cannot isolate a sandbox: {0}; Sandgate needs Linux 5.12 with user namespaces for this user \
          (user.max_user_namespaces above 0; on Debian kernel.unprivileged_userns_clone=1, on Ubuntu \
-         kernel.apparmor_restrict_unprivileged_userns=0) and seccomp"
+         kernel.apparmor_restrict_unprivileged_userns=0), seccomp, and for root that fs.suid_dumpable is not 1"
     )]
     Isolation(String),
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::control;
 use crate::start::{self, Start};
@@ -178,6 +178,9 @@ fn in_child(
 ) -> Result<(), Errno> {
     if let Some(uid) = uid {
         become_user(uid)?;
+        if rustix::process::dumpable_behavior()? == DumpableBehavior::Dumpable {
+            return Err(Errno::PERM);
+        }
     }
     if let Some(group) = group {
         join(group)?;
@@ -207,6 +210,10 @@ fn in_child(
 
 /// Root's supplementary groups are given up, too. By the kernel's own calls: those of the C library change all
 /// threads that it knows, and it would take the parent's for this child's.
+///
+/// With the uid the kernel sets the dumpable flag of the memory, which is the parent's too, to `fs.suid_dumpable`:
+/// nobody of that uid may trace this child or read its memory before it is the program, and a mesh of root leaves no
+/// core dump from then on. At 1, a value for debugging, there would be no such protection; so nothing runs.
 fn become_user(uid: u32) -> Result<(), Errno> {
     let nobody: *const libc::gid_t = std::ptr::null();
     for answer in [

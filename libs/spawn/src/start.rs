@@ -117,7 +117,8 @@ fn clone(plan: &mut Plan<'_>, patience: Option<&Timespec>) -> io::Result<Pid> {
     let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / size_of::<u128>());
     #[expect(unsafe_code, reason = "no safe binding of clone")]
     // SAFETY: `top` is the end of memory that outlives the child's use of it, as does the plan: by CLONE_VFORK or
-    // by `wait_for` this thread goes on only once the child has ended or executed something. Until then the child
+    // by `wait_for` this thread goes on only once the child has ended or executed something; at both the kernel
+    // leaves the memory before it closes descriptors, by which `wait_for` is woken. Until then the child
     // writes to its stack and the plan, and to this thread's `errno`, which nobody reads meanwhile. It has its own
     // tables of descriptors and of signal actions.
     let number = unsafe {

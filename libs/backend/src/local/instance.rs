@@ -215,6 +215,10 @@ impl Instance {
         };
         loop {
             tokio::time::sleep(supervisor::LOOK_EVERY).await;
+            // Whoever ends it consumes it, and then its number may be anybody's.
+            if self.processes.lock().is_none() {
+                return std::future::pending().await;
+            }
             for first in supervisor::children(self.sandbox) {
                 supervisor::supervise(first, *bytes, kills);
             }

@@ -73,12 +73,15 @@ impl Processes {
     pub(super) async fn end(mut self, sandbox: Pid) -> Option<Self> {
         // The first process of the sandbox takes everything inside along, and its parent waits for that: once
         // the parent has ended by itself, nobody is left.
-        let inside = supervisor::children(sandbox);
-        for first in &inside {
-            kill(*first);
-        }
-        if inside.is_empty() {
-            kill(sandbox);
+        // Of one that was consumed the number may be anybody's by now.
+        if !matches!(self.sandbox.has_ended(), Ok(true)) {
+            let inside = supervisor::children(sandbox);
+            for first in &inside {
+                kill(*first);
+            }
+            if inside.is_empty() {
+                kill(sandbox);
+            }
         }
         if let Err(error) = self.keeper.kill() {
             tracing::debug!(%error, "a keeper was gone already");

@@ -71,7 +71,8 @@ impl Life {
         let claimed = match self.claim(sandbox).await {
             Ok(claimed) => claimed,
             Err(message) => {
-                self.apply(id, Event::ClaimFailed(message)).await?;
+                self.apply_if(id, Event::ClaimFailed(message), in_this_run)
+                    .await?;
                 return Ok(Outcome::Done);
             }
         };
@@ -83,7 +84,8 @@ impl Life {
         match self.give_identity(cell, &claimed, template, patience).await {
             Ok(hydrates) => {
                 crash_point!("create-attached");
-                self.apply(id, Event::Attached { hydrates }).await?;
+                self.apply_if(id, Event::Attached { hydrates }, in_this_run)
+                    .await?;
                 if hydrates {
                     self.await_files(cell, id).await?;
                 } else {
@@ -107,7 +109,7 @@ impl Life {
             }
             Err(Stopped::Failed(error)) => {
                 tracing::warn!(sandbox = %id, %error, "an instance did not take its identity");
-                self.apply(id, Event::AttachFailed(error.to_string()))
+                self.apply_if(id, Event::AttachFailed(error.to_string()), in_this_run)
                     .await?;
             }
         }
