@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::Write;
+use std::pin::pin;
 
 use anyhow::Context as _;
 use sandgate_api::sandbox::v1 as sandbox;
@@ -56,7 +57,7 @@ pub(crate) struct Followed {
 pub(crate) enum Lost {
     /// It was not started.
     NotStarted(Cause),
-    /// This signal came before it was.
+    /// This signal came before it was known to be started, and another before it.
     Interrupted(i32),
     /// It was started, and may still run; what connected us to it is gone.
     Running(Cause),
@@ -103,12 +104,23 @@ pub(crate) async fn follow(
             | sandbox::process_event::Event::Ended(_) => Err(Cause::Silence),
         }
     };
-    let (events, id) = tokio::select! {
-        started = starting => started.map_err(Lost::NotStarted)?,
-        number = signals.next() => return Err(Lost::Interrupted(number)),
+    let mut starting = pin!(starting);
+    let mut early = None;
+    let started = loop {
+        tokio::select! {
+            started = &mut starting => break started,
+            number = signals.next() => {
+                if early.replace(number).is_some() {
+                    return Err(Lost::Interrupted(number));
+                }
+                line("sandgate: the command is told once it has started; once more Ctrl-C ends at once");
+            }
+        }
     };
+    let (events, id) = started.map_err(Lost::NotStarted)?;
     let process = Process { client, inside, id };
-    process.follow(events, signals).await.map_err(Lost::Running)
+    let followed = process.follow(events, signals, early).await;
+    followed.map_err(Lost::Running)
 }
 
 type Events = tonic::Streaming<sandbox::RunProcessResponse>;
@@ -129,7 +141,12 @@ struct Process<'a> {
 }
 
 impl Process<'_> {
-    async fn follow(&self, events: Events, signals: &mut Signals) -> Result<Followed, Cause> {
+    async fn follow(
+        &self,
+        events: Events,
+        signals: &mut Signals,
+        early: Option<i32>,
+    ) -> Result<Followed, Cause> {
         let feeding = async {
             self.feed().await;
             pending().await
@@ -138,7 +155,7 @@ impl Process<'_> {
         // takes must still be told to end.
         tokio::select! {
             followed = self.pass_on_all(events) => followed,
-            never = self.pass_signals_on(signals) => match never {},
+            never = self.pass_signals_on(signals, early) => match never {},
             never = feeding => match never {},
         }
     }
@@ -168,9 +185,12 @@ impl Process<'_> {
         }
     }
 
-    /// Each of them is heard, whether or not the one before has reached the process.
-    async fn pass_signals_on(&self, signals: &mut Signals) -> Infallible {
-        let first = signals.next().await;
+    /// Each of them is heard, whether or not the one before has reached the process. The first may have come early.
+    async fn pass_signals_on(&self, signals: &mut Signals, early: Option<i32>) -> Infallible {
+        let first = match early {
+            Some(number) => number,
+            None => signals.next().await,
+        };
         line("sandgate: told the command; once more Ctrl-C kills it");
         self.tell_until_next(first, signals).await;
         line("sandgate: killed the command; once more Ctrl-C ends at once and stores nothing");

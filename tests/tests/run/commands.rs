@@ -129,6 +129,26 @@ fn a_signal_reaches_the_command_and_the_files_are_stored() {
 }
 
 #[test]
+fn a_signal_that_comes_before_the_command_is_known_to_run_reaches_it_all_the_same() {
+    let home = Home::new();
+    let _up = home.up(&[]);
+    let mut child = home
+        .sandgate(["run", "-c", "demo", "--", "/bin/sh", "-c", "sleep 1000"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start sandgate");
+    let mut told = BufReader::new(child.stderr.take().expect("it is piped"));
+    // Said right before the command is asked for.
+    wait_for(&mut told, "new sandbox");
+    tell(child.id(), "INT");
+    wait_for(&mut told, "told the command");
+    wait_for(&mut told, "ended by signal 2");
+    assert_eq!(code(child), Some(SIGNALLED + 2));
+}
+
+#[test]
 fn a_command_that_ignores_a_signal_is_killed_by_the_second_and_the_files_are_stored() {
     let home = Home::new();
     let deaf = "trap '' TERM INT; echo kept > file; echo up; while :; do sleep 1; done";
