@@ -94,7 +94,7 @@ impl Mesh {
             |pipe: &Memory, service: Service| -> Target { pipe.target(Peer::Service(service)) };
 
         let mut token_config = token::Config::new(
-            databases.token,
+            databases.token.clone(),
             SecretFile::from(data.master_key().to_owned()),
             data.path().join("audit/token"),
         );
@@ -170,7 +170,12 @@ impl Mesh {
             services,
             failures,
         };
-        let started = mesh.ready(socket).await;
+        let started = async {
+            mesh.ready(socket).await?;
+            // This start may have found that revocations were lost.
+            Ok(token::check_api_keys(&databases.token, &data.api_key()).await?)
+        };
+        let started: anyhow::Result<()> = started.await;
         if started.is_err() {
             mesh.end_all().await;
         }

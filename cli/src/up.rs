@@ -13,6 +13,8 @@ use crate::signals::Signals;
 
 /// Whether a policy is in force or was refused is said whatever else is logged: whoever edits it looks here.
 const POLICY: &str = "sandgate_auth_gateway::freshness=info";
+/// That the database has lost revocations is the reason of our refusal, and is not said twice.
+const LOSS: &str = "sandgate_token::witness=off";
 /// The last spans may take this long.
 const FLUSH_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -22,7 +24,7 @@ pub(crate) async fn up(data: &DataDir, args: &MeshArgs) -> anyhow::Result<ExitCo
     let telemetry = sandgate_telemetry::init(&Settings {
         service: "sandgate",
         format: LogFormat::Text,
-        filter: format!("{},{POLICY}", args.log),
+        filter: format!("{},{POLICY},{LOSS}", args.log),
         otlp: args.otlp_endpoint.clone(),
     })
     .context("set logs and traces up")?;

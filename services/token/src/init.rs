@@ -125,6 +125,21 @@ pub async fn init(config: &InitConfig, clock: Arc<dyn Clock>) -> Result<Initiali
     done
 }
 
+/// Refuses when every API key has been revoked, as by a start that found that the database had lost revocations, and
+/// the first one was not made anew since.
+///
+/// # Errors
+/// [`InitError::ApiKeysRevoked`], or that the database gave no answer.
+pub async fn check_api_keys(database: &DatabaseUrl, api_key_file: &Path) -> Result<(), InitError> {
+    let store = Store::open(database).await?;
+    let revoked = store.wants_first_api_key().await;
+    store.close().await;
+    if revoked? {
+        return Err(InitError::ApiKeysRevoked(api_key_file.to_owned()));
+    }
+    Ok(())
+}
+
 async fn begin(
     config: &InitConfig,
     store: &Store,

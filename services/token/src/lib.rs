@@ -31,7 +31,7 @@ pub use config::{Args, Config, Socket};
 #[cfg(feature = "crash-points")]
 pub use crash::CRASH_POINTS;
 pub use feed::Moments;
-pub use init::{InitConfig, InitError, Initialized, init};
+pub use init::{InitConfig, InitError, Initialized, check_api_keys, init};
 pub use master_key::gen_secret;
 pub use process::main;
 pub use server::{Ports, ServeError, serve, serve_by};

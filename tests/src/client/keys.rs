@@ -3,6 +3,7 @@
 use sandgate_api::options::v1::Role;
 use sandgate_api::token::v1 as token;
 use sandgate_api::token::v1::api_key_service_client::ApiKeyServiceClient;
+use sandgate_api::token::v1::revocation_service_client::RevocationServiceClient;
 use sandgate_api::token::v1::token_service_client::TokenServiceClient;
 use tonic::Status;
 
@@ -37,6 +38,26 @@ impl Client {
             .create_api_key(request)
             .await?;
         Ok(answer.into_inner().secret)
+    }
+
+    /// Revokes every session of a user of the first tenant.
+    ///
+    /// # Errors
+    /// What the mesh answered.
+    pub async fn revoke_user(&self, user: &str) -> Result<(), Status> {
+        let scope = token::revocation_target::Scope::User(user.to_owned());
+        let target = token::RevocationTarget {
+            tenant: "default".to_owned(),
+            scope: Some(scope),
+        };
+        let request = self.request(token::RevokeRequest {
+            target: Some(target),
+            reason: "a story".to_owned(),
+        });
+        RevocationServiceClient::new(self.channel.clone())
+            .revoke(request)
+            .await?;
+        Ok(())
     }
 
     /// The public keys of tokens.

@@ -1,7 +1,9 @@
 //! Secrets: keys that others can read, that are lost, or that are of something else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use sandgate_e2e::client::Client;
 use sandgate_e2e::mesh::Home;
 
 use super::{chmod, initialised, is_refused, said, state};
@@ -97,4 +99,59 @@ fn an_api_key_that_this_mesh_did_not_make_is_told_by_its_file_with_the_next_step
         }
     }
     drop(up);
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.expect("start cp").success());
+}
+
+/// A home whose data directory is a copy from before a revocation.
+async fn restored() -> Home {
+    let home = initialised();
+    let (data, backup) = (home.data(), home.path().join("backup"));
+    copy(&data, &backup);
+    let up = home.up(&[]);
+    let admin = Client::new(&up.address, &up.key(), "a");
+    admin.revoke_user("mallory").await.expect("a revocation");
+    up.kill();
+    std::fs::remove_dir_all(&data).expect("it is ours");
+    copy(&backup, &data);
+    home
+}
+
+#[tokio::test]
+async fn a_copy_older_than_a_revocation_is_told_once_by_each_command_with_the_next_step() {
+    for first in [
+        &["run", "-c", "a", "--", "true"][..],
+        &["up", "--listen", "127.0.0.1:0"],
+        &["ls"],
+    ] {
+        let home = restored().await;
+        let key = home.api_key();
+        let file = key.display().to_string();
+        for arguments in [
+            first,
+            &["run", "-c", "a", "--", "true"],
+            &["up", "--listen", "127.0.0.1:0"],
+            &["ls"],
+            &["files", "a"],
+            &["suspend", "a"],
+            &["rm", "a"],
+        ] {
+            let output = home.sandgate(arguments).output().expect("start sandgate");
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+            for once in ["lost revocations", "API key", &file, "sandgate init"] {
+                let times = said.matches(once).count();
+                assert_eq!(times, 1, "{arguments:?}: {once}: {said}");
+            }
+        }
+        std::fs::rename(&key, home.path().join("old-key")).expect("as told");
+        let init = home.sandgate(["init"]).output().expect("start sandgate");
+        assert!(init.status.success(), "as told: {}", said(&init));
+        let ran = home.run("a", &["echo", "on"]);
+        assert_eq!(ran.stdout, b"on\n", "as told: {}", said(&ran));
+        let _up = home.up(&[]);
+    }
 }
