@@ -80,6 +80,16 @@ pub(crate) enum Command {
     Sandboxd(ServiceArgs),
 }
 
+impl Command {
+    /// Whether it only asks about what a mesh has, so that one that was never set up has no answer.
+    pub(crate) fn asks(&self) -> bool {
+        matches!(
+            self,
+            Self::Ls(_) | Self::Suspend(_) | Self::Rm(_) | Self::Files(_)
+        )
+    }
+}
+
 /// How the mesh of this machine is set up.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct MeshArgs {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 
 use crate::args::{Command, MeshArgs, RunArgs, RunMeshArgs};
 use crate::client::Client;
-use crate::data_dir::{Claim, DataDir, Lock, Published, Share};
+use crate::data_dir::{self, Claim, DataDir, Lock, NotSetUp, Published, Share};
 use crate::mesh::Mesh;
 use crate::report::{Report, Unwritten, line, print};
 use crate::signals::Signals;
@@ -18,6 +18,8 @@ use crate::{config, conversation, init, run, up};
 const REACH_LIMIT: Duration = Duration::from_secs(120);
 /// How often is looked whether it has, and whether the last client has gone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What clap answers for a command line that is wrong, and so we for a directory that was mistyped.
+const EXIT_USAGE: u8 = 2;
 
 /// Runs one command and answers its exit code.
 pub(crate) fn run(data_dir: Option<PathBuf>, command: Command) -> ExitCode {
@@ -43,7 +45,11 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         return ExitCode::FAILURE;
     }
     line(&format!("sandgate: {error:#}"));
-    ExitCode::FAILURE
+    if error.is::<NotSetUp>() {
+        ExitCode::from(EXIT_USAGE)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 async fn dispatch(data_dir: Option<PathBuf>, command: Command) -> anyhow::Result<ExitCode> {
@@ -55,6 +61,9 @@ async fn dispatch(data_dir: Option<PathBuf>, command: Command) -> anyhow::Result
     }
     let homes = config::homes()?;
     let path = data_dir.unwrap_or_else(|| homes.data.join("sandgate"));
+    if command.asks() && data_dir::is_vacant(&path) {
+        return Err(NotSetUp(path).into());
+    }
     let data = DataDir::open(&path, &homes.config, homes.runtime.as_deref())?;
     match command {
         Command::Run(args) => run_command(&data, &args).await,
@@ -87,7 +96,9 @@ async fn run_command(data: &DataDir, args: &RunArgs) -> anyhow::Result<ExitCode>
     let work = async |client: &Client, signals: &mut Signals| {
         run::run(client, args, &report.on(client), signals).await
     };
-    on_mesh(data, &args.mesh, work).await
+    let mut signals = Signals::take()?;
+    let reach = signals.during(reach(data)).await?;
+    on_mesh(data, &args.mesh, reach, signals, work).await
 }
 
 /// Asks something that is answered in a moment.
@@ -99,17 +110,23 @@ async fn ask(
     let work = async |client: &Client, signals: &mut Signals| {
         Box::pin(signals.during(question(client))).await
     };
-    on_mesh(data, args, work).await
+    let mut signals = Signals::take()?;
+    let reach = signals.during(reach(data)).await?;
+    if matches!(reach, Reach::Ours(_)) {
+        data.is_set_up()?;
+    }
+    on_mesh(data, args, reach, signals, work).await
 }
 
 /// Does something on the mesh that runs, or on one that runs until that and its last client are done.
 async fn on_mesh(
     data: &DataDir,
     args: &RunMeshArgs,
+    reach: Reach,
+    mut signals: Signals,
     work: impl AsyncFnOnce(&Client, &mut Signals) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::take()?;
-    match signals.during(reach(data)).await? {
+    match reach {
         Reach::Ours(lock) => {
             let args = MeshArgs::of_run(args);
             let starting = Box::pin(Mesh::start(data, &lock, &args, false));

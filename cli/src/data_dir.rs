@@ -8,6 +8,7 @@ mod database;
 mod holders;
 mod layout;
 mod lock;
+mod vacant;
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use self::layout::{check_version, fingerprint, make_private, socket_folder, write_whole};
 pub(crate) use self::lock::{Claim, Lock, Share};
+pub(crate) use self::vacant::{NotSetUp, is_vacant};
 
 /// `mesh.json` and `version` are a few hundred bytes; whatever is longer is not ours.
 const SMALL_FILE_MAX_BYTES: u64 = 16 * 1024;

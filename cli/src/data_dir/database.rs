@@ -13,7 +13,7 @@ use crate::args::RunMeshArgs;
 use crate::init::{Databases, databases};
 
 /// Where the database is that the directory was set up with.
-const FILE: &str = "database";
+pub(super) const FILE: &str = "database";
 
 impl DataDir {
     /// Checks that these are the databases that the directory was set up with.

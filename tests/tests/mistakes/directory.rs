@@ -1,5 +1,8 @@
 //! The data directory: what is in it already, and who serves from it.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
 use sandgate_e2e::mesh::Home;
 
 use super::{chmod, initialised, is_refused, said, state};
@@ -35,6 +38,63 @@ fn a_folder_of_something_else_is_refused_untouched() {
     let data = home.data().display().to_string();
     is_refused(&home, &["ls"], &[&data, "not empty", "--data-dir"]);
     assert!(state(&home) == before, "nothing was written");
+}
+
+#[test]
+fn a_question_where_no_mesh_was_set_up_is_refused_and_leaves_nothing() {
+    let home = Home::new();
+    let (missing, empty) = (home.path().join("typo/deep"), home.path().join("empty"));
+    std::fs::create_dir(&empty).expect("a folder");
+    // A mesh that could not be begun is none either.
+    let begun = home.path().join("begun");
+    let up = home
+        .sandgate(["up", "--listen", "nowhere", "--data-dir"])
+        .arg(&begun)
+        .output()
+        .expect("start sandgate");
+    assert!(!up.status.success(), "{}", said(&up));
+    let before = names(home.path());
+    for path in [missing, empty, begun] {
+        let data = path.display().to_string();
+        for question in [
+            &["ls"][..],
+            &["files", "a"],
+            &["files", "a", "f"],
+            &["suspend", "a"],
+            &["rm", "a"],
+        ] {
+            let mut command = home.sandgate(question);
+            let output = command.arg("--data-dir").arg(&path).output();
+            let output = output.expect("start sandgate");
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(2), "{question:?}: {said}");
+            for word in [
+                &data,
+                "no mesh was set up",
+                "`sandgate run`, `up` or `init`",
+            ] {
+                assert!(said.contains(word), "{question:?}: {word}: {said}");
+            }
+            assert!(output.stdout.is_empty(), "{question:?}: {said}");
+        }
+    }
+    assert_eq!(names(home.path()), before, "nothing was made");
+    let ran = home.run("a", &["true"]);
+    assert!(ran.status.success(), "as told: {}", said(&ran));
+    let listed = home.sandgate(["ls"]).output().expect("start sandgate");
+    assert!(listed.status.success(), "as told: {}", said(&listed));
+}
+
+/// The paths of everything below a folder.
+fn names(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        if entry.file_type().expect("a kind").is_dir() {
+            found.append(&mut names(&entry.path()));
+        }
+        found.insert(entry.path());
+    }
+    found
 }
 
 #[test]
