@@ -127,7 +127,7 @@ impl Templates {
         let file: File = serde_yaml_ng::from_str(text).map_err(|error| {
             Violations::from(Malformed::new(
                 "templates",
-                format!("must be as documented: {error}"),
+                format!("must be as documented, see docs/operations.md: {error}"),
             ))
         })?;
         Self::from_file(file)

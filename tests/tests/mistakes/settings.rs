@@ -25,7 +25,13 @@ fn a_typo_in_a_file_of_settings_is_told_by_file_and_key() {
         "templates.yaml",
         "version: 1\ntemplates:\n  - name: default\n    pool_siez: 3\n",
     );
-    let told = [templates.as_str(), "pool_siez", "pool_size", "line 4"];
+    let told = [
+        templates.as_str(),
+        "pool_siez",
+        "pool_size",
+        "line 4",
+        "docs/operations.md",
+    ];
     is_refused(
         &home,
         &["up", "--listen", "127.0.0.1:0", "--templates", &templates],
