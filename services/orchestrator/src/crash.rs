@@ -10,7 +10,7 @@ pub const CRASH_POINTS: &[&str] = &[
     "create-published",
     "create-minted",
     "create-attached",
-    "create-hydrated",
+    "create-running",
     "create-ready",
     "end-recorded",
     "end-withdrawn",

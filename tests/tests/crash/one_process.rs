@@ -6,12 +6,13 @@ use sandgate_e2e::config;
 use sandgate_e2e::mesh::Home;
 
 /// The orchestrator's places on the way to READY.
-const CREATE: [&str; 6] = [
+const CREATE: [&str; 7] = [
     "create-recorded",
     "create-claimed",
     "create-published",
     "create-minted",
     "create-attached",
+    "create-running",
     "create-ready",
 ];
 /// Its places on the way to nothing.

@@ -86,6 +86,7 @@ impl Life {
                 crash_point!("create-attached");
                 self.apply_if(id, Event::Attached { hydrates }, in_this_run)
                     .await?;
+                crash_point!("create-running");
                 if hydrates {
                     self.await_files(cell, id).await?;
                 } else {
@@ -93,7 +94,6 @@ impl Life {
                     self.apply_if(id, Event::Hydrated(None), in_this_run)
                         .await?;
                 }
-                crash_point!("create-hydrated");
                 crash_point!("create-ready");
             }
             Err(Stopped::Interrupted) => {}
