@@ -1,7 +1,7 @@
 //! Meshes that end: that of a `run`, once its last client is done, and that of an `up`, under a `run`.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 use sandgate_e2e::mesh::Home;
 
@@ -33,45 +33,28 @@ fn waiting(home: &Home, content: &str) -> Child {
     child
 }
 
+/// A `run` that has said `up` and reads its input.
+fn reading(home: &Home, conversation: &str, script: &str) -> (Child, BufReader<ChildStdout>) {
+    let mut child = home
+        .sandgate(["run", "-q", "-c", conversation, "--", "/bin/sh", "-c"])
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start sandgate");
+    let mut reader = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut up = String::new();
+    reader.read_line(&mut up).expect("read");
+    assert_eq!(up, "up\n");
+    (child, reader)
+}
+
 #[test]
 fn a_mesh_that_run_made_serves_its_last_client_too() {
     let home = Home::new();
-    let mut first = home
-        .sandgate([
-            "run",
-            "-q",
-            "-c",
-            "one",
-            "--",
-            "/bin/sh",
-            "-c",
-            "echo up; read line",
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("start sandgate");
-    let mut up = String::new();
-    let mut reader = BufReader::new(first.stdout.take().expect("it is piped"));
-    reader.read_line(&mut up).expect("read");
-    let mut second = home
-        .sandgate([
-            "run",
-            "-q",
-            "-c",
-            "two",
-            "--",
-            "/bin/sh",
-            "-c",
-            "echo up; read line; echo $line > kept; cat kept",
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("start sandgate");
-    let mut reader = BufReader::new(second.stdout.take().expect("it is piped"));
-    reader.read_line(&mut up).expect("read");
-    assert_eq!(up, "up\nup\n");
+    let (mut first, _reader) = reading(&home, "one", "echo up; read line");
+    let script = "echo up; read line; echo $line > kept; cat kept";
+    let (mut second, mut reader) = reading(&home, "two", script);
     // The owner's command ends first; the other's has not even begun to write.
     drop(first.stdin.take());
     let mut stdin = second.stdin.take().expect("it is piped");
