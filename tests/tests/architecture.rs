@@ -9,7 +9,7 @@ use sandgate_e2e::config;
 use serde_json::Value;
 
 /// The libraries and what each may import of ours, outside its own tests.
-const LIBS: [(&str, &[&str]); 11] = [
+const LIBS: [(&str, &[&str]); 13] = [
     ("sandgate-types", &[]),
     ("sandgate-telemetry", &[]),
     ("sandgate-api", &["sandgate-types"]),
@@ -22,6 +22,16 @@ const LIBS: [(&str, &[&str]); 11] = [
     (
         "sandgate-audit",
         &["sandgate-types", "sandgate-api", "sandgate-rpc"],
+    ),
+    ("sandgate-egress", &["sandgate-types", "sandgate-rpc"]),
+    (
+        "sandgate-policy",
+        &[
+            "sandgate-types",
+            "sandgate-rpc",
+            "sandgate-session",
+            "sandgate-egress",
+        ],
     ),
     ("sandgate-spawn", &["sandgate-types"]),
     ("sandgate-db", &["sandgate-types"]),
@@ -48,6 +58,8 @@ const LIBS: [(&str, &[&str]); 11] = [
             "sandgate-spawn",
             "sandgate-backend",
             "sandgate-db",
+            "sandgate-egress",
+            "sandgate-policy",
         ],
     ),
 ];

@@ -8,6 +8,7 @@ mod clock;
 mod id;
 mod malformed;
 mod name;
+pub mod path;
 mod size;
 mod timestamp;
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
+use sandgate_policy::{is_grpc, only};
 use sandgate_rpc::Role;
 use sandgate_session::lease::Moment;
 use sandgate_types::SandboxId;
@@ -65,7 +66,7 @@ impl Clients {
                 Err(never) => match never {},
             };
         }
-        let dialect = if headers::is_grpc(request.headers()) {
+        let dialect = if is_grpc(request.headers()) {
             Dialect::Grpc
         } else {
             Dialect::Http
@@ -255,7 +256,7 @@ fn authorize(path: &str, holder: &Holder) -> Result<(), Refusal> {
 }
 
 fn sandbox_of(headers: &HeaderMap) -> Result<SandboxId, Refusal> {
-    let text = headers::only(headers, SANDBOX).map_err(|_| Refusal::SandboxUnnamed)?;
+    let text = only(headers, SANDBOX).map_err(|_| Refusal::SandboxUnnamed)?;
     let text = text.ok_or(Refusal::SandboxUnnamed)?;
     SandboxId::parse(SANDBOX, text).map_err(|_| Refusal::SandboxUnnamed)
 }

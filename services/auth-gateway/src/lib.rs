@@ -8,13 +8,11 @@
 //! of the mesh. What sandboxes may call is one policy file, described in `docs/policy.md`.
 
 mod activity;
-mod address;
 mod bound;
 mod cache;
 mod client;
 mod config;
 mod crash;
-mod decide;
 mod endpoints;
 mod error;
 mod facing;
@@ -30,7 +28,6 @@ mod links;
 mod mesh;
 mod observe;
 mod open;
-mod path;
 mod policy;
 mod ports;
 mod process;
@@ -43,7 +40,6 @@ mod tally;
 #[cfg(test)]
 mod testing;
 mod trust;
-mod upstream;
 mod workers;
 
 pub use bound::Bound;

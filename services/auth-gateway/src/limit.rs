@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-
-use crate::policy::Rate;
+use sandgate_policy::Rate;
 
 /// Buckets beyond which those that are full again are dropped, by whoever looks after the limiter.
 const SHRINK_AT: usize = 4_096;

@@ -2,14 +2,13 @@
 //!
 //! A refusal explains only the clauses of routes that the session could use, and nothing secret.
 
-mod clause;
-
 use std::time::Duration;
 
 use sandgate_session::TokenRefusal;
 use sandgate_types::RouteName;
 
-pub(crate) use clause::{Clause, Denial};
+pub(crate) use sandgate_egress::Failure;
+pub(crate) use sandgate_policy::{Clause, Denial};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +70,7 @@ pub(crate) enum Refusal {
         /// The route.
         route: RouteName,
         /// What happened.
-        failure: UpstreamFailure,
+        failure: Failure,
     },
     /// A service of the mesh could not be asked.
     ServiceUnreachable,
@@ -109,19 +108,6 @@ pub(crate) enum CutReason {
     Ending,
 }
 
-/// Why an upstream did not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum UpstreamFailure {
-    /// It could not be resolved or connected to.
-    Unreachable,
-    /// The name leads to an address that the policy does not allow.
-    AddressRefused,
-    /// The connection broke, or it does not speak HTTP.
-    Broken,
-    /// It asked to switch protocols.
-    Switched,
-}
-
 impl Refusal {
     /// The constant by which programs, audit and tests know it.
     pub(crate) fn reason(&self) -> &'static str {
@@ -151,10 +137,10 @@ impl Refusal {
             Self::ResponseTooLarge(_) => "RESPONSE_TOO_LARGE",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Upstream { failure, .. } => match failure {
-                UpstreamFailure::Unreachable => "UPSTREAM_UNREACHABLE",
-                UpstreamFailure::AddressRefused => "UPSTREAM_ADDRESS_REFUSED",
-                UpstreamFailure::Broken => "UPSTREAM_BROKEN",
-                UpstreamFailure::Switched => "UPSTREAM_SWITCHED",
+                Failure::Unreachable => "UPSTREAM_UNREACHABLE",
+                Failure::AddressRefused => "UPSTREAM_ADDRESS_REFUSED",
+                Failure::Broken => "UPSTREAM_BROKEN",
+                Failure::Switched => "UPSTREAM_SWITCHED",
             },
             Self::ServiceUnreachable => "SERVICE_UNREACHABLE",
             Self::Unrecorded => "AUDIT_UNAVAILABLE",
@@ -220,12 +206,12 @@ impl Refusal {
             Self::ResponseTooLarge(_) => "the answer is larger than the route takes".into(),
             Self::DeadlineExceeded => "the time for the request is up".into(),
             Self::Upstream { failure, .. } => match failure {
-                UpstreamFailure::Unreachable => "the upstream cannot be reached",
-                UpstreamFailure::AddressRefused => {
+                Failure::Unreachable => "the upstream cannot be reached",
+                Failure::AddressRefused => {
                     "the upstream's name leads to an address that the policy does not allow"
                 }
-                UpstreamFailure::Broken => "the upstream broke the connection off",
-                UpstreamFailure::Switched => "the upstream asked to switch protocols",
+                Failure::Broken => "the upstream broke the connection off",
+                Failure::Switched => "the upstream asked to switch protocols",
             }
             .into(),
             Self::ServiceUnreachable => "a service of the mesh cannot be reached".into(),

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use sandgate_policy::is_grpc;
 use sandgate_rpc::{Caller, HEADER_LIST_MAX_BYTES, Principal, Role, SessionCaller, Shutdown};
 use sandgate_session::lease::Moment;
 use sandgate_session::{Audience, Claims, SESSION_TOKEN_METADATA, TokenRefusal, Verified};
@@ -75,7 +76,7 @@ pub(crate) async fn serve(taken: Taken, gate: Arc<Gate>, shutdown: Shutdown) {
 }
 
 async fn answer(gate: &Gate, instance: &InstanceId, request: Request<Incoming>) -> Response<Body> {
-    let dialect = if headers::is_grpc(request.headers()) {
+    let dialect = if is_grpc(request.headers()) {
         Dialect::Grpc
     } else {
         Dialect::Http
@@ -202,7 +203,7 @@ async fn daemon(
     gate.daemon_rate
         .take(&claims.sandbox)
         .map_err(|wait| Refusal::RateLimited { route: None, wait })?;
-    if !headers::is_grpc(request.headers()) {
+    if !is_grpc(request.headers()) {
         return Err(Refusal::NotGrpc);
     }
     let service = gate.services.of(&path).ok_or(Refusal::MethodUnknown)?;

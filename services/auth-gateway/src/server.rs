@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use sandgate_api::sandbox::v1::attach_service_server::AttachServiceServer;
 use sandgate_api::sandbox::v1::file_service_server::FileServiceServer;
 use sandgate_audit::{Log, OpenError};
+use sandgate_egress::{Dialing, Roots};
 use sandgate_rpc::{
     Channel, ChannelOptions, Listen, Readiness, Server, ServerOptions, Shutdown, Target,
     descriptor_limit,
@@ -44,7 +45,6 @@ use crate::records::Records;
 use crate::sandbox;
 use crate::streams::Streams;
 use crate::trust::Trust;
-use crate::upstream::{Dialing, Roots};
 use crate::workers::Workers;
 
 /// Verified tokens that are remembered: two for each of eight thousand sandboxes.

@@ -1,8 +1,5 @@
 //! Fixtures of unit tests.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
-
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sandgate_session::{Audience, Claims, Operations};
@@ -10,9 +7,6 @@ use sandgate_types::{
     ConversationId, Generation, InstanceId, PolicyRevision, SandboxId, SessionId, TenantId,
     Timestamp, TokenId, UserId,
 };
-
-use crate::policy::{Policies, Policy};
-use crate::upstream::Dialing;
 
 /// An agent's claims.
 pub(crate) fn claims(tenant: &str, user: &str, operations: Operations) -> Claims {
@@ -35,19 +29,4 @@ pub(crate) fn claims(tenant: &str, user: &str, operations: Operations) -> Claims
         issued_at: at(0),
         expires_at: at(3600),
     }
-}
-
-/// The policy of this text; the file `key` beside it holds `upstream-secret`.
-pub(crate) fn policy(text: &str) -> Arc<Policy> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (file, key) = (folder.path().join("policy.yaml"), folder.path().join("key"));
-    std::fs::write(&file, text).expect("write");
-    std::fs::write(&key, "upstream-secret").expect("write");
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("chmod");
-    let dialing = Dialing {
-        loopback: true,
-        ..Dialing::default()
-    };
-    let policies = Policies::start(Some(file), dialing);
-    policies.unwrap_or_else(|error| panic!("{error}")).current()
 }

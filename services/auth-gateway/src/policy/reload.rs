@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use sandgate_egress::{Dialing, Roots, Scheme};
+use sandgate_policy::{FILE_MAX_BYTES, Matching, parse, with_lines};
 use sandgate_rpc::Fingerprint;
 use sandgate_types::{Malformed, RouteName, Violations};
 
-use super::parse::{FILE_MAX_BYTES, parse};
-use super::place::with_lines;
-use super::{Matching, Policy, Route, Scheme};
-use crate::upstream::{Dialing, Roots, Upstream};
+use super::{Policy, Route};
 
 /// The policy in force.
 #[derive(Debug)]
@@ -126,11 +125,10 @@ impl Policies {
             let proven = rooted == Rooted::AsBefore || spec.upstream.scheme == Scheme::Http;
             let kept = old.route(&spec.name).filter(|_| proven);
             let kept = kept.filter(|route| route.spec == spec);
-            routes.push(kept.cloned().unwrap_or_else(|| {
-                let grpc = matches!(spec.matching, Matching::Grpc { .. });
-                let upstream = Upstream::new(spec.upstream.clone(), grpc, self.dialing.clone());
-                Arc::new(Route::new(spec, upstream))
-            }));
+            routes.push(
+                kept.cloned()
+                    .unwrap_or_else(|| Arc::new(Route::new(spec, self.dialing.clone()))),
+            );
         }
         let routes = violations
             .or(routes)
@@ -146,7 +144,9 @@ impl Policies {
         let mut names: Vec<RouteName> = policy
             .routes()
             .filter(|route| matches!(route.spec.matching, Matching::Http { .. }))
-            .filter(|route| route.is_open_to(&claims.tenant) && claims.may(&route.spec.operation))
+            .filter(|route| {
+                route.spec.is_open_to(&claims.tenant) && claims.may(&route.spec.operation)
+            })
             .map(|route| route.spec.name.clone())
             .collect();
         names.sort();

@@ -1,15 +1,11 @@
-//! One route: what it matches, and everything that happens to a request that it allows.
+//! A route as the gate serves it.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::time::Duration;
+use sandgate_egress::{Dialing, Upstream};
+use sandgate_policy::{Matching, RouteSpec};
+use sandgate_types::SandboxId;
 
-use http::{HeaderName, HeaderValue, Method};
-use sandgate_types::{ByteSize, RouteName, SandboxId, TenantId};
-
-use super::UpstreamSpec;
 use crate::limit::Limiter;
-use crate::upstream::Upstream;
+use crate::workers;
 
 /// A route as it is served.
 #[derive(Debug)]
@@ -22,164 +18,21 @@ pub(crate) struct Route {
     pub(crate) upstream: Upstream,
 }
 
-/// A route as the policy states it. Two that are equal serve every request alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RouteSpec {
-    /// Its name.
-    pub(crate) name: RouteName,
-    /// What it matches.
-    pub(crate) matching: Matching,
-    /// The operation that a token must carry.
-    pub(crate) operation: String,
-    /// The tenants that may use it; all when absent.
-    pub(crate) tenants: Option<BTreeSet<TenantId>>,
-    /// Where requests go.
-    pub(crate) upstream: UpstreamSpec,
-    /// Headers that the gate writes from the claims, over whatever came in.
-    pub(crate) identity: Vec<(HeaderName, Claim)>,
-    /// What else crosses.
-    pub(crate) forward: Forward,
-    /// What the gate adds, and no sandbox ever sees.
-    pub(crate) credential: Option<Credential>,
-    /// How large and how long.
-    pub(crate) limits: Limits,
-    /// How often, for each sandbox.
-    pub(crate) rate: Option<Rate>,
-}
-
-/// What a route matches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Matching {
-    /// Requests to `/r/<name>/…`.
-    Http {
-        /// What the rest of the path must begin with, in whole segments; `/` for everything.
-        path_prefix: String,
-        /// The methods.
-        methods: Vec<Method>,
-    },
-    /// gRPC methods.
-    Grpc {
-        /// Their paths, `/package.Service/Method`.
-        methods: BTreeSet<String>,
-    },
-}
-
-/// A claim that can become a header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Claim {
-    /// The tenant.
-    Tenant,
-    /// The user.
-    User,
-    /// The conversation.
-    Conversation,
-    /// The sandbox.
-    Sandbox,
-    /// The session.
-    Session,
-}
-
-impl Claim {
-    /// Every claim, as the policy names it.
-    pub(crate) const ALL: [(&'static str, Self); 5] = [
-        ("tenant", Self::Tenant),
-        ("user", Self::User),
-        ("conversation", Self::Conversation),
-        ("sandbox", Self::Sandbox),
-        ("session", Self::Session),
-    ];
-}
-
-/// What crosses beside what the protocol itself needs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Forward {
-    /// Headers of requests.
-    pub(crate) request_headers: BTreeSet<Lower>,
-    /// Headers and trailers of answers.
-    pub(crate) response_headers: BTreeSet<Lower>,
-    /// Query parameters.
-    pub(crate) query: BTreeSet<String>,
-}
-
-/// The name of a header, in the one spelling that is compared.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Lower(String);
-
-impl Lower {
-    /// The name of a header, which is lower case by its type.
-    pub(crate) fn of(name: &HeaderName) -> Self {
-        Self(name.as_str().to_owned())
-    }
-}
-
-impl std::borrow::Borrow<str> for Lower {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A credential of an upstream.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Credential {
-    /// The header that carries it.
-    pub(crate) header: HeaderName,
-    /// Its value, marked as sensitive.
-    pub(crate) value: HeaderValue,
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential")
-            .field("header", &self.header)
-            .finish_non_exhaustive()
-    }
-}
-
-/// How large and how long a request and its answer may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// Bytes of the request's body.
-    pub(crate) request_bytes: ByteSize,
-    /// Bytes of the answer's body.
-    pub(crate) response_bytes: ByteSize,
-    /// From the request's head to the last byte of the answer.
-    pub(crate) timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            request_bytes: ByteSize::mib(16),
-            response_bytes: ByteSize::mib(64),
-            timeout: Duration::from_secs(300),
-        }
-    }
-}
-
-/// How often a sandbox may use a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate {
-    /// In the long run.
-    pub(crate) per_second: std::num::NonZeroU32,
-    /// At once.
-    pub(crate) burst: std::num::NonZeroU32,
-}
-
 impl Route {
     /// A route that nobody has used yet.
-    pub(crate) fn new(spec: RouteSpec, upstream: Upstream) -> Self {
+    pub(crate) fn new(spec: RouteSpec, dialing: Dialing) -> Self {
+        let grpc = matches!(spec.matching, Matching::Grpc { .. });
+        let upstream = Upstream::new(spec.upstream.clone(), grpc, workers::MAX, dialing);
         Self {
             limiter: spec.rate.map(Limiter::new),
             upstream,
             spec,
         }
     }
+}
 
-    /// Whether sandboxes of `tenant` may use it, as far as the tenant goes.
-    pub(crate) fn is_open_to(&self, tenant: &TenantId) -> bool {
-        self.spec
-            .tenants
-            .as_ref()
-            .is_none_or(|tenants| tenants.contains(tenant))
+impl AsRef<RouteSpec> for Route {
+    fn as_ref(&self) -> &RouteSpec {
+        &self.spec
     }
 }

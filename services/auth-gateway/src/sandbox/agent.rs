@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use sandgate_policy::{Allowed, Asked, Verdict, answer_headers, decide};
 use sandgate_session::Claims;
 use sandgate_types::RouteName;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tracing::Instrument as _;
 
-use crate::decide::{Allowed, Asked, Verdict, answer_headers, decide};
 use crate::error::Dialect;
 use crate::gate::Gate;
 use crate::guard::{self, Guarded, boxed};
 use crate::observe;
+use crate::policy::Route;
 use crate::records::Who;
 use crate::refusal::{Clause, Denial, Refusal};
 use crate::streams::Open;
+use crate::workers;
 
 /// Decides by the policy, and passes on what it allows.
 pub(super) async fn serve(
@@ -79,7 +81,7 @@ fn action_of(method: &http::Method, route: Option<&RouteName>) -> String {
 
 async fn to_upstream(
     request: Request<Incoming>,
-    allowed: Allowed,
+    allowed: Allowed<Route>,
     open: Arc<Open>,
     dialect: Dialect,
 ) -> Result<Response<Body>, Refusal> {
@@ -112,7 +114,7 @@ async fn to_upstream(
     let sent = tokio::select! {
         reason = open.cut().happened() => return Err(Refusal::Cut(reason)),
         () = tokio::time::sleep_until(deadline) => return Err(Refusal::DeadlineExceeded),
-        sent = route.upstream.send(outgoing, &target).instrument(span.clone()) => sent,
+        sent = route.upstream.send(workers::number(), outgoing, &target).instrument(span.clone()) => sent,
     };
     observe::asked(&span, sent.as_ref().map(Response::status).ok());
     // A body of ours that ended early is the cause of whatever the connection says.

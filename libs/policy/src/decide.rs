@@ -7,57 +7,67 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Uri};
 use sandgate_session::Claims;
 use sandgate_types::RouteName;
+use sandgate_types::path::{self, Unlisted};
 
+use crate::clause::{Clause, Denial};
+use crate::fields::SERVED;
 use crate::headers;
-use crate::path::{self, Unlisted};
-use crate::policy::{Claim, Forward, Matching, Policy, Route, SERVED};
-use crate::refusal::{Clause, Denial};
+use crate::route::{Claim, Forward, Matching, RouteSpec};
+use crate::table::Policy;
 
 /// What HTTP routes begin with.
 const ROUTES: &str = "/r/";
 
 /// The head of a request, as it came.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub struct Asked<'a> {
     /// Its method.
-    pub(crate) method: &'a Method,
+    pub method: &'a Method,
     /// Its target.
-    pub(crate) uri: &'a Uri,
+    pub uri: &'a Uri,
     /// Its headers.
-    pub(crate) headers: &'a HeaderMap,
+    pub headers: &'a HeaderMap,
 }
 
 /// What the policy says.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub enum Verdict<R> {
     /// Forward this.
-    Allow(Box<Allowed>),
+    Allow(Box<Allowed<R>>),
     /// Refuse, for this.
     Refuse(Denial),
 }
 
 /// What is forwarded in the place of the request.
 #[derive(Debug)]
-pub(crate) struct Allowed {
+pub struct Allowed<R> {
     /// The route.
-    pub(crate) route: Arc<Route>,
+    pub route: Arc<R>,
     /// Path and query toward the upstream.
-    pub(crate) target: String,
+    pub target: String,
     /// All headers toward the upstream; nothing else crosses.
-    pub(crate) headers: HeaderMap,
+    pub headers: HeaderMap,
     /// Whether it is a gRPC call.
-    pub(crate) grpc: bool,
+    pub grpc: bool,
 }
 
 /// Decides.
-pub(crate) fn decide(policy: &Policy, asked: Asked<'_>, claims: &Claims) -> Verdict {
+pub fn decide<R: AsRef<RouteSpec>>(
+    policy: &Policy<R>,
+    asked: Asked<'_>,
+    claims: &Claims,
+) -> Verdict<R> {
     match allow(policy, asked, claims) {
         Ok(allowed) => Verdict::Allow(Box::new(allowed)),
         Err(denial) => Verdict::Refuse(denial),
     }
 }
 
-fn allow(policy: &Policy, asked: Asked<'_>, claims: &Claims) -> Result<Allowed, Denial> {
+fn allow<R: AsRef<RouteSpec>>(
+    policy: &Policy<R>,
+    asked: Asked<'_>,
+    claims: &Claims,
+) -> Result<Allowed<R>, Denial> {
     let refuse = |clause| Denial {
         route: None,
         clause,
@@ -74,8 +84,10 @@ fn allow(policy: &Policy, asked: Asked<'_>, claims: &Claims) -> Result<Allowed, 
         }
     }
     let path = path::canonical(asked.uri.path()).map_err(|odd| refuse(Clause::Path(odd)))?;
-    let usable =
-        |route: &&Arc<Route>| route.is_open_to(&claims.tenant) && claims.may(&route.spec.operation);
+    let usable = |route: &&Arc<R>| {
+        let spec = spec_of(*route);
+        spec.is_open_to(&claims.tenant) && claims.may(&spec.operation)
+    };
     if let Some(rest) = path.strip_prefix(ROUTES) {
         let (name, rest) = rest
             .split_once('/')
@@ -91,20 +103,21 @@ fn allow(policy: &Policy, asked: Asked<'_>, claims: &Claims) -> Result<Allowed, 
     }
 }
 
-fn http(
-    route: &Arc<Route>,
+fn http<R: AsRef<RouteSpec>>(
+    route: &Arc<R>,
     asked: Asked<'_>,
     claims: &Claims,
     rest: &str,
-) -> Result<Allowed, Denial> {
+) -> Result<Allowed<R>, Denial> {
+    let spec = spec_of(route);
     let refuse = |clause| Denial {
-        route: Some(route.spec.name.clone()),
+        route: Some(spec.name.clone()),
         clause,
     };
     let Matching::Http {
         path_prefix,
         methods,
-    } = &route.spec.matching
+    } = &spec.matching
     else {
         // gRPC routes are reached by their methods, and have no name here.
         return Err(Denial {
@@ -121,9 +134,9 @@ fn http(
     if !is_beneath(path_prefix, rest) {
         return Err(refuse(Clause::PathPrefix));
     }
-    let mut target = format!("{}{rest}", route.spec.upstream.base_path);
+    let mut target = format!("{}{rest}", spec.upstream.base_path);
     if let Some(query) = asked.uri.query().filter(|query| !query.is_empty()) {
-        let query = path::canonical_query(query, &route.spec.forward.query);
+        let query = path::canonical_query(query, &spec.forward.query);
         let query = query.map_err(|unlisted| match unlisted {
             Unlisted::Odd(odd) => refuse(Clause::Query(odd)),
             Unlisted::Parameter => refuse(Clause::QueryUnlisted),
@@ -139,30 +152,31 @@ fn http(
         None => {}
         Some(Some(bytes)) => {
             let bytes: u64 = bytes;
-            if bytes > route.spec.limits.request_bytes.bytes() {
+            if bytes > spec.limits.request_bytes.bytes() {
                 return Err(refuse(Clause::RequestBytes));
             }
         }
         // A length that is no number is read by nobody twice in the same way.
         Some(None) => return Err(refuse(Clause::HeaderTwice)),
     }
-    let crossing = headers::http_request(asked.headers, &route.spec.forward);
+    let crossing = headers::http_request(asked.headers, &spec.forward);
     Ok(Allowed {
         route: Arc::clone(route),
         target,
-        headers: written(crossing, route, asked.method, claims),
+        headers: written(crossing, spec, asked.method, claims),
         grpc: false,
     })
 }
 
-fn grpc(
-    route: &Arc<Route>,
+fn grpc<R: AsRef<RouteSpec>>(
+    route: &Arc<R>,
     asked: Asked<'_>,
     claims: &Claims,
     path: String,
-) -> Result<Allowed, Denial> {
+) -> Result<Allowed<R>, Denial> {
+    let spec = spec_of(route);
     let refuse = |clause| Denial {
-        route: Some(route.spec.name.clone()),
+        route: Some(spec.name.clone()),
         clause,
     };
     if !headers::is_grpc(asked.headers) || *asked.method != Method::POST {
@@ -171,14 +185,18 @@ fn grpc(
     if asked.uri.query().is_some() {
         return Err(refuse(Clause::QueryUnlisted));
     }
-    let mut crossing = headers::grpc_request(asked.headers, &route.spec.forward);
+    let mut crossing = headers::grpc_request(asked.headers, &spec.forward);
     crossing.insert(header::TE, HeaderValue::from_static("trailers"));
     Ok(Allowed {
         route: Arc::clone(route),
         target: path,
-        headers: written(crossing, route, asked.method, claims),
+        headers: written(crossing, spec, asked.method, claims),
         grpc: true,
     })
+}
+
+fn spec_of<R: AsRef<RouteSpec>>(route: &Arc<R>) -> &RouteSpec {
+    R::as_ref(route)
 }
 
 /// Whether `rest` is at or below `prefix`, by whole segments.
@@ -189,8 +207,13 @@ fn is_beneath(prefix: &str, rest: &str) -> bool {
 }
 
 /// Writes identity and credential over whatever crossed.
-fn written(mut crossing: HeaderMap, route: &Route, method: &Method, claims: &Claims) -> HeaderMap {
-    for (name, claim) in &route.spec.identity {
+fn written(
+    mut crossing: HeaderMap,
+    spec: &RouteSpec,
+    method: &Method,
+    claims: &Claims,
+) -> HeaderMap {
+    for (name, claim) in &spec.identity {
         let text = match claim {
             Claim::Tenant => claims.tenant.as_str(),
             Claim::User => claims.user.as_str(),
@@ -204,7 +227,7 @@ fn written(mut crossing: HeaderMap, route: &Route, method: &Method, claims: &Cla
             crossing.insert(name.clone(), value);
         }
     }
-    if let Some(credential) = &route.spec.credential {
+    if let Some(credential) = &spec.credential {
         crossing.remove(&credential.header);
         if *method != Method::OPTIONS {
             crossing.insert(credential.header.clone(), credential.value.clone());
@@ -214,7 +237,7 @@ fn written(mut crossing: HeaderMap, route: &Route, method: &Method, claims: &Cla
 }
 
 /// What of an answer crosses back.
-pub(crate) fn answer_headers(answer: &HeaderMap, forward: &Forward, grpc: bool) -> HeaderMap {
+pub fn answer_headers(answer: &HeaderMap, forward: &Forward, grpc: bool) -> HeaderMap {
     if grpc {
         headers::grpc_response(answer, forward)
     } else {

@@ -1,9 +1,6 @@
 //! Connections to upstreams. Each address is checked after resolution and before it is dialed, on every dial,
 //! and redirects are never followed.
 
-mod dial;
-mod tls;
-
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,12 +12,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use sandgate_rpc::HEADER_LIST_MAX_BYTES;
 use tonic::body::Body;
 
-use crate::policy::{Scheme, UpstreamSpec};
-use crate::refusal::UpstreamFailure;
-use crate::workers;
-
-pub(crate) use dial::{DialError, Dialer};
-pub(crate) use tls::Roots;
+use crate::dial::{DialError, Dialer};
+use crate::spec::{Scheme, UpstreamSpec};
+use crate::tls::Roots;
 
 /// Idle connections are kept this long: longer than an agent thinks, shorter than most servers wait.
 const IDLE: Duration = Duration::from_secs(30);
@@ -31,18 +25,31 @@ type UpstreamClient = Client<Dialer, Body>;
 
 /// What every upstream needs to be dialed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Dialing {
+pub struct Dialing {
     /// By what certificates are verified; none refuses https.
-    pub(crate) roots: Option<Roots>,
+    pub roots: Option<Roots>,
     /// Whether loopback may be named by its address.
-    pub(crate) loopback: bool,
+    pub loopback: bool,
     /// Our own listeners.
-    pub(crate) own: Arc<[SocketAddr]>,
+    pub own: Arc<[SocketAddr]>,
 }
 
-/// An upstream, with a pool of connections for each worker.
+/// Why an upstream did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// It could not be resolved or connected to.
+    Unreachable,
+    /// The name leads to an address that is closed.
+    AddressRefused,
+    /// The connection broke, or it does not speak HTTP.
+    Broken,
+    /// It asked to switch protocols.
+    Switched,
+}
+
+/// An upstream, with a pool of connections for each thread that calls it.
 #[derive(Debug)]
-pub(crate) struct Upstream {
+pub struct Upstream {
     spec: UpstreamSpec,
     dialing: Dialing,
     /// Whether it is spoken to in HTTP/2 only.
@@ -51,34 +58,36 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream that nobody has called yet.
-    pub(crate) fn new(spec: UpstreamSpec, grpc: bool, dialing: Dialing) -> Self {
+    /// An upstream that nobody has called yet, for `threads` that each have connections of their own.
+    #[must_use]
+    pub fn new(spec: UpstreamSpec, grpc: bool, threads: usize, dialing: Dialing) -> Self {
         Self {
             spec,
             dialing,
             grpc,
-            pools: (0..workers::MAX).map(|_| OnceLock::new()).collect(),
+            pools: (0..threads).map(|_| OnceLock::new()).collect(),
         }
     }
 
-    /// Sends a request, of which the target counts and the rest of the URI is ours.
+    /// Sends a request over a connection of `thread`, of which the target counts and the rest of the URI is ours.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(crate) async fn send(
+    pub async fn send(
         &self,
+        thread: usize,
         mut request: Request<Body>,
         target: &str,
-    ) -> Result<Response<Incoming>, UpstreamFailure> {
-        *request.uri_mut() = self.uri(target).map_err(|_| UpstreamFailure::Broken)?;
+    ) -> Result<Response<Incoming>, Failure> {
+        *request.uri_mut() = self.uri(target).map_err(|_| Failure::Broken)?;
         *request.version_mut() = if self.grpc {
             http::Version::HTTP_2
         } else {
             http::Version::HTTP_11
         };
-        let pool = self.pools.get(workers::number()).or(self.pools.first());
+        let pool = self.pools.get(thread).or(self.pools.first());
         let Some(pool) = pool else {
-            return Err(UpstreamFailure::Broken);
+            return Err(Failure::Broken);
         };
         let client = pool.get_or_init(|| self.client());
         let response = client.request(request).await.map_err(|error| {
@@ -87,7 +96,7 @@ impl Upstream {
             failure
         })?;
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return Err(UpstreamFailure::Switched);
+            return Err(Failure::Switched);
         }
         Ok(response)
     }
@@ -118,25 +127,25 @@ impl Upstream {
     }
 }
 
-fn failure_of(error: &hyper_util::client::legacy::Error) -> UpstreamFailure {
+fn failure_of(error: &hyper_util::client::legacy::Error) -> Failure {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = source {
         if let Some(dial) = cause.downcast_ref::<DialError>() {
             return match dial {
-                DialError::Refused(_) => UpstreamFailure::AddressRefused,
+                DialError::Refused(_) => Failure::AddressRefused,
                 DialError::Resolve(_)
                 | DialError::NoAddress
                 | DialError::Connect(_)
                 | DialError::Tls(_)
                 | DialError::TooLate
-                | DialError::NoRoots => UpstreamFailure::Unreachable,
+                | DialError::NoRoots => Failure::Unreachable,
             };
         }
         source = cause.source();
     }
     if error.is_connect() {
-        UpstreamFailure::Unreachable
+        Failure::Unreachable
     } else {
-        UpstreamFailure::Broken
+        Failure::Broken
     }
 }

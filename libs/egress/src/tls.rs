@@ -9,13 +9,13 @@ use sandgate_types::Malformed;
 
 /// Roots that are looked at again and again.
 #[derive(Debug, Clone)]
-pub(crate) struct Roots(Arc<Watched<Ways>>);
+pub struct Roots(Arc<Watched<Ways>>);
 
 /// Two ways to speak TLS: by HTTP/2, and by HTTP/1.1.
 #[derive(Debug, Clone)]
-pub(super) struct Ways {
-    pub(super) grpc: Arc<ClientConfig>,
-    pub(super) http: Arc<ClientConfig>,
+pub(crate) struct Ways {
+    pub(crate) grpc: Arc<ClientConfig>,
+    pub(crate) http: Arc<ClientConfig>,
 }
 
 impl Roots {
@@ -23,14 +23,14 @@ impl Roots {
     ///
     /// # Errors
     /// The setting `field`, when the file cannot be read or holds none.
-    pub(crate) fn read(field: &'static str, path: &Path) -> Result<Self, Malformed> {
+    pub fn read(field: &'static str, path: &Path) -> Result<Self, Malformed> {
         let file = path.to_owned();
         let watched = Watched::start([path.to_owned()], move || Ways::read(field, &file))?;
         Ok(Self(Arc::new(watched)))
     }
 
     /// How upstreams are verified now.
-    pub(super) fn current(&self) -> Ways {
+    pub(crate) fn current(&self) -> Ways {
         self.0.current()
     }
 
@@ -38,7 +38,7 @@ impl Roots {
     ///
     /// # Errors
     /// What is wrong with it; the last good one goes on.
-    pub(crate) fn look(&self) -> Result<bool, Malformed> {
+    pub fn look(&self) -> Result<bool, Malformed> {
         self.0.look()
     }
 }

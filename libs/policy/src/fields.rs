@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use sandgate_types::{ByteSize, Malformed, Violations, parse_duration};
 
-use super::document::Section;
-use super::route::Lower;
+use crate::document::Section;
 use crate::headers;
+use crate::route::Lower;
 
 /// A route that waits longer than a session may last waits for nobody.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -15,7 +15,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 const BYTES_MAX: ByteSize = ByteSize::gib(1024);
 
 /// Reads the name of a header that a policy may speak of.
-pub(super) fn header(path: &str, text: &str) -> Result<HeaderName, Malformed> {
+pub(crate) fn header(path: &str, text: &str) -> Result<HeaderName, Malformed> {
     if text != text.to_ascii_lowercase() || text.contains('_') {
         let rule = "must be a header's name in lower case, without underscores";
         return Err(Malformed::new(path, rule));
@@ -35,7 +35,7 @@ pub(super) fn header(path: &str, text: &str) -> Result<HeaderName, Malformed> {
 }
 
 /// Reads the name of a header that the gate itself writes toward an upstream.
-pub(super) fn written_header(path: &str, text: &str) -> Result<HeaderName, Malformed> {
+pub(crate) fn written_header(path: &str, text: &str) -> Result<HeaderName, Malformed> {
     // Its own credential is the one thing that may be called `authorization`.
     if text == "authorization" {
         return Ok(http::header::AUTHORIZATION);
@@ -44,7 +44,7 @@ pub(super) fn written_header(path: &str, text: &str) -> Result<HeaderName, Malfo
 }
 
 /// Reads a list of headers.
-pub(super) fn headers_of(
+pub(crate) fn headers_of(
     section: &mut Section,
     key: &str,
     violations: &mut Violations,
@@ -70,7 +70,7 @@ pub(crate) const SERVED: [Method; 7] = [
 ];
 
 /// Reads an HTTP method that a route may serve.
-pub(super) fn method(path: &str, text: &str) -> Result<Method, Malformed> {
+pub(crate) fn method(path: &str, text: &str) -> Result<Method, Malformed> {
     SERVED
         .into_iter()
         .find(|method| method.as_str() == text)
@@ -83,7 +83,7 @@ pub(super) fn method(path: &str, text: &str) -> Result<Method, Malformed> {
 }
 
 /// Reads a gRPC method, `package.Service/Method`, and answers its path.
-pub(super) fn grpc_method(path: &str, text: &str) -> Result<String, Malformed> {
+pub(crate) fn grpc_method(path: &str, text: &str) -> Result<String, Malformed> {
     let identifier = |text: &str| {
         !text.is_empty()
             && !text.starts_with(|first: char| first.is_ascii_digit())
@@ -107,13 +107,13 @@ pub(super) fn grpc_method(path: &str, text: &str) -> Result<String, Malformed> {
 }
 
 /// Reads the name of an operation.
-pub(super) fn operation(path: &str, text: &str) -> Result<String, Malformed> {
+pub(crate) fn operation(path: &str, text: &str) -> Result<String, Malformed> {
     // The same alphabet as a route's name, and for the same reasons.
     sandgate_types::RouteName::parse(path, text).map(|name| name.as_str().to_owned())
 }
 
 /// Reads a number of bytes.
-pub(super) fn bytes(path: &str, text: &str) -> Result<ByteSize, Malformed> {
+pub(crate) fn bytes(path: &str, text: &str) -> Result<ByteSize, Malformed> {
     let size: ByteSize = text
         .parse()
         .map_err(|malformed: Malformed| Malformed::new(path, malformed.rule()))?;
@@ -124,7 +124,7 @@ pub(super) fn bytes(path: &str, text: &str) -> Result<ByteSize, Malformed> {
 }
 
 /// Reads a time limit.
-pub(super) fn timeout(path: &str, text: &str) -> Result<Duration, Malformed> {
+pub(crate) fn timeout(path: &str, text: &str) -> Result<Duration, Malformed> {
     let duration = parse_duration(path, text)?;
     if duration.is_zero() || duration > TIMEOUT_MAX {
         return Err(Malformed::new(path, "must be from 1ms to 24h"));

@@ -1,10 +1,17 @@
 //! The verdict on requests, without a socket.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use proptest::prelude::*;
-use sandgate_session::Operations;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use sandgate_session::{Audience, Operations};
+use sandgate_types::{
+    ConversationId, Generation, InstanceId, PolicyRevision, SandboxId, SessionId, TenantId,
+    Timestamp, TokenId, UserId,
+};
 
 use super::*;
-use crate::testing::{claims, policy};
 
 const POLICY: &str = "
 version: 1
@@ -25,7 +32,45 @@ routes:
   identity: { headers: { x-tenant: tenant } }
 ";
 
-fn verdict(method: Method, uri: &str, pairs: &[(&'static str, &str)], claims: &Claims) -> Verdict {
+/// The policy of this text; the file `key` beside it holds `upstream-secret`.
+fn policy(text: &str) -> Policy {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("key");
+    std::fs::write(&key, "upstream-secret").expect("write");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    let routes = crate::parse(text, folder.path(), true).unwrap_or_else(|error| panic!("{error}"));
+    Policy::new(routes.into_iter().map(Arc::new))
+}
+
+/// An agent's claims.
+fn claims(tenant: &str, user: &str, operations: Operations) -> Claims {
+    let mut rng = StdRng::seed_from_u64(1);
+    let at = Timestamp::from_seconds;
+    Claims {
+        token: TokenId::random(&mut rng),
+        audience: Audience::Agent,
+        tenant: TenantId::parse("tenant", tenant).expect("valid"),
+        user: UserId::parse("user", user).expect("valid"),
+        conversation: ConversationId::parse("conversation", "c").expect("valid"),
+        session: SessionId::random(&mut rng),
+        session_start: at(0),
+        session_end: at(3600),
+        sandbox: SandboxId::random(&mut rng),
+        instance: InstanceId::random(&mut rng),
+        generation: Generation::FIRST,
+        agent_operations: operations,
+        policy_revision: PolicyRevision::CURRENT,
+        issued_at: at(0),
+        expires_at: at(3600),
+    }
+}
+
+fn verdict(
+    method: Method,
+    uri: &str,
+    pairs: &[(&'static str, &str)],
+    claims: &Claims,
+) -> Verdict<RouteSpec> {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         headers.append(*name, value.parse().expect("a header"));
@@ -39,14 +84,14 @@ fn verdict(method: Method, uri: &str, pairs: &[(&'static str, &str)], claims: &C
     decide(&policy(POLICY), asked, claims)
 }
 
-fn allowed(verdict: Verdict) -> Allowed {
+fn allowed(verdict: Verdict<RouteSpec>) -> Allowed<RouteSpec> {
     match verdict {
         Verdict::Allow(allowed) => *allowed,
         Verdict::Refuse(denial) => panic!("{denial:?}"),
     }
 }
 
-fn clause(verdict: Verdict) -> (Option<String>, Clause) {
+fn clause(verdict: Verdict<RouteSpec>) -> (Option<String>, Clause) {
     match verdict {
         Verdict::Allow(allowed) => panic!("allowed: {allowed:?}"),
         Verdict::Refuse(denial) => (

@@ -1,21 +1,20 @@
 //! What of a policy refuses a request.
 
 use sandgate_types::RouteName;
-
-use crate::path::Odd;
+use sandgate_types::path::Odd;
 
 /// A clause of the policy that refuses, or a request that no policy can allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Denial {
+pub struct Denial {
     /// The route, where the session could use it.
-    pub(crate) route: Option<RouteName>,
+    pub route: Option<RouteName>,
     /// What refuses.
-    pub(crate) clause: Clause,
+    pub clause: Clause,
 }
 
 /// What of a policy refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Clause {
+pub enum Clause {
     /// No route that this session may use has this name or method.
     Route,
     /// The HTTP method is not served: CONNECT, TRACE or an extension.
@@ -44,7 +43,7 @@ pub(crate) enum Clause {
 
 impl Clause {
     /// The part of the route, as the policy spells it; empty where it is not of the policy.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Route => "routes",
             Self::Protocol | Self::Upgrade | Self::HeaderTwice => "",
@@ -57,7 +56,8 @@ impl Clause {
         }
     }
 
-    pub(super) fn reason(self) -> &'static str {
+    /// The constant by which programs, audit and tests know it.
+    pub fn reason(self) -> &'static str {
         match self {
             Self::Route => "ROUTE_UNKNOWN",
             Self::Protocol => "PROTOCOL_REFUSED",
@@ -73,7 +73,8 @@ impl Clause {
         }
     }
 
-    pub(super) fn message(self) -> String {
+    /// What a caller reads.
+    pub fn message(self) -> String {
         match self {
             Self::Route => {
                 "there is no route of this name or method that the session may use".into()

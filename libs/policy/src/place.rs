@@ -16,7 +16,7 @@ const PLACED_MAX: usize = 16;
 const DOCUMENT_MAX_BYTES: usize = 1024 * 1024;
 
 /// Adds the line to each of the first problems.
-pub(super) fn with_lines(violations: &Violations, text: &str) -> Violations {
+pub fn with_lines(violations: &Violations, text: &str) -> Violations {
     let mut placed = Violations::new();
     for (index, problem) in violations.iter().enumerate() {
         let line = (index < PLACED_MAX && text.len() <= DOCUMENT_MAX_BYTES)

@@ -6,14 +6,14 @@ use sandgate_types::{Malformed, Violations};
 use serde_yaml_ng::Value;
 
 /// A mapping of the document, whose keys are taken one by one; what is left is unknown.
-pub(super) struct Section {
+pub(crate) struct Section {
     path: String,
     values: BTreeMap<String, Value>,
 }
 
 impl Section {
     /// The mapping at `path`; anything else is noted.
-    pub(super) fn open(path: &str, value: Value, violations: &mut Violations) -> Option<Self> {
+    pub(crate) fn open(path: &str, value: Value, violations: &mut Violations) -> Option<Self> {
         let Value::Mapping(mapping) = value else {
             violations.push(Malformed::new(path, "must be a mapping of keys"));
             return None;
@@ -41,7 +41,7 @@ impl Section {
     }
 
     /// The path of a key in here.
-    pub(super) fn path(&self, key: &str) -> String {
+    pub(crate) fn path(&self, key: &str) -> String {
         if self.path.is_empty() {
             key.to_owned()
         } else {
@@ -50,18 +50,18 @@ impl Section {
     }
 
     /// Takes a value out.
-    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
         self.values.remove(key)
     }
 
     /// Takes text out; another kind of value is noted.
-    pub(super) fn text(&mut self, key: &str, violations: &mut Violations) -> Option<String> {
+    pub(crate) fn text(&mut self, key: &str, violations: &mut Violations) -> Option<String> {
         let value = self.take(key)?;
         text(&self.path(key), value, violations)
     }
 
     /// Takes text out that has to be there.
-    pub(super) fn required(&mut self, key: &str, violations: &mut Violations) -> Option<String> {
+    pub(crate) fn required(&mut self, key: &str, violations: &mut Violations) -> Option<String> {
         if !self.values.contains_key(key) {
             violations.push(Malformed::new(self.path(key), "must be given"));
         }
@@ -69,13 +69,13 @@ impl Section {
     }
 
     /// Takes a mapping out.
-    pub(super) fn section(&mut self, key: &str, violations: &mut Violations) -> Option<Self> {
+    pub(crate) fn section(&mut self, key: &str, violations: &mut Violations) -> Option<Self> {
         let value = self.take(key)?;
         Self::open(&self.path(key), value, violations)
     }
 
     /// Takes a list out, each value with its path.
-    pub(super) fn list(
+    pub(crate) fn list(
         &mut self,
         key: &str,
         violations: &mut Violations,
@@ -94,7 +94,7 @@ impl Section {
     }
 
     /// Takes a list of text out, each with its path; none where the key is absent.
-    pub(super) fn texts(
+    pub(crate) fn texts(
         &mut self,
         key: &str,
         violations: &mut Violations,
@@ -109,7 +109,7 @@ impl Section {
     }
 
     /// Takes a mapping of text out, each with its key.
-    pub(super) fn pairs(
+    pub(crate) fn pairs(
         &mut self,
         key: &str,
         violations: &mut Violations,
@@ -128,7 +128,7 @@ impl Section {
     }
 
     /// Takes a positive whole number out.
-    pub(super) fn number(&mut self, key: &str, violations: &mut Violations) -> Option<u32> {
+    pub(crate) fn number(&mut self, key: &str, violations: &mut Violations) -> Option<u32> {
         let value = self.take(key)?;
         let number = value
             .as_u64()
@@ -142,7 +142,7 @@ impl Section {
     }
 
     /// Notes what nobody took: keys that are planned and not built, and keys that are unknown.
-    pub(super) fn close(self, unbuilt: &[&str], violations: &mut Violations) {
+    pub(crate) fn close(self, unbuilt: &[&str], violations: &mut Violations) {
         for key in self.values.keys() {
             let rule = if unbuilt.contains(&key.as_str()) {
                 "is not built in this version of the gate, which refuses it rather than ignore it"

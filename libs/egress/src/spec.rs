@@ -1,12 +1,12 @@
 //! Where a route's requests go, as the policy states it.
 
-use sandgate_types::Malformed;
+use sandgate_types::{Malformed, path};
 
 use crate::address::Network;
 
 /// How the gate speaks to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scheme {
+pub enum Scheme {
     /// In plaintext: HTTP/1.1, or HTTP/2 with prior knowledge for gRPC.
     Http,
     /// Over TLS, HTTP/2 where the upstream offers it.
@@ -15,19 +15,19 @@ pub(crate) enum Scheme {
 
 /// An upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UpstreamSpec {
+pub struct UpstreamSpec {
     /// How to speak to it.
-    pub(crate) scheme: Scheme,
+    pub scheme: Scheme,
     /// Its host: a name, or an address (without brackets).
-    pub(crate) host: String,
+    pub host: String,
     /// Its port.
-    pub(crate) port: u16,
+    pub port: u16,
     /// What every path begins with; empty or `/…` without an end slash.
-    pub(crate) base_path: String,
+    pub base_path: String,
     /// The name that its certificate must have.
-    pub(crate) tls_name: String,
+    pub tls_name: String,
     /// Private networks that it may be in.
-    pub(crate) networks: Vec<Network>,
+    pub networks: Vec<Network>,
 }
 
 impl UpstreamSpec {
@@ -35,7 +35,7 @@ impl UpstreamSpec {
     ///
     /// # Errors
     /// `field` and what the URL must be.
-    pub(crate) fn parse(field: &str, url: &str) -> Result<Self, Malformed> {
+    pub fn parse(field: &str, url: &str) -> Result<Self, Malformed> {
         let rule = |rule: &str| Malformed::new(field, rule);
         let shape = || {
             rule(
@@ -77,7 +77,7 @@ impl UpstreamSpec {
             return Err(rule("must have a port from 1 to 65535"));
         }
         let base_path = uri.path().trim_end_matches('/').to_owned();
-        if crate::path::canonical(&format!("{base_path}/")).as_deref()
+        if path::canonical(&format!("{base_path}/")).as_deref()
             != Ok(format!("{base_path}/").as_str())
         {
             return Err(rule(
@@ -95,17 +95,17 @@ impl UpstreamSpec {
     }
 
     /// The address, where the host is one.
-    pub(crate) fn literal(&self) -> Option<std::net::IpAddr> {
+    pub fn literal(&self) -> Option<std::net::IpAddr> {
         self.host.parse().ok()
     }
 
     /// Whether it is this machine, named by an address.
-    pub(crate) fn is_literal_loopback(&self) -> bool {
+    pub fn is_literal_loopback(&self) -> bool {
         self.literal().is_some_and(|address| address.is_loopback())
     }
 
     /// `host:port`, as it stands in a URL.
-    pub(crate) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {

@@ -8,14 +8,14 @@ use sandgate_types::Malformed;
 
 /// A range of addresses, as a policy names it: `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Network {
+pub struct Network {
     base: IpAddr,
     bits: u8,
 }
 
 impl Network {
     /// Whether an address lies in it.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         match (self.base, address) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
                 let shift = 32 - u32::from(self.bits);
@@ -78,11 +78,11 @@ impl Closed {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allowed<'a> {
     /// Ranges that the policy names.
-    pub(crate) networks: &'a [Network],
+    pub networks: &'a [Network],
     /// Whether the policy names the upstream by a loopback address.
-    pub(crate) loopback: bool,
+    pub loopback: bool,
     /// Our own listeners.
-    pub(crate) own: &'a [SocketAddr],
+    pub own: &'a [SocketAddr],
 }
 
 /// Whether the gate may dial an address.

@@ -16,10 +16,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::Dialing;
-use super::tls::Ways;
 use crate::address::{self, Allowed, Closed};
-use crate::policy::{Scheme, UpstreamSpec};
+use crate::spec::{Scheme, UpstreamSpec};
+use crate::tls::Ways;
+use crate::upstream::Dialing;
 
 /// Resolution, connection and handshake together.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(spec: UpstreamSpec, grpc: bool, dialing: Dialing) -> Self {
+    pub(crate) fn new(spec: UpstreamSpec, grpc: bool, dialing: Dialing) -> Self {
         Self {
             spec,
             grpc,

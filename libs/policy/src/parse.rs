@@ -5,17 +5,17 @@ mod parts;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use sandgate_egress::Scheme;
 use sandgate_types::{Malformed, PolicyRevision, RouteName, Violations};
 use serde_yaml_ng::Value;
 
-use super::document::Section;
-use super::fields;
-use super::place::with_lines;
-use super::route::{Matching, RouteSpec};
-use super::upstream::Scheme;
+use crate::document::Section;
+use crate::fields;
+use crate::place::with_lines;
+use crate::route::{Matching, RouteSpec};
 
 /// A policy of ten thousand routes fits; a larger file is another file.
-pub(super) const FILE_MAX_BYTES: u64 = 8 * 1024 * 1024;
+pub const FILE_MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// What the tables of a gate are sized for.
 const ROUTES_MAX: usize = 10_000;
 
@@ -52,11 +52,7 @@ struct PolicyContext<'a> {
 ///
 /// # Errors
 /// Everything that is wrong with it, each by its path in the document, and by its line.
-pub(super) fn parse(
-    text: &str,
-    folder: &Path,
-    has_roots: bool,
-) -> Result<Vec<RouteSpec>, Violations> {
+pub fn parse(text: &str, folder: &Path, has_roots: bool) -> Result<Vec<RouteSpec>, Violations> {
     read(text, folder, has_roots).map_err(|violations| with_lines(&violations, text))
 }
 

@@ -9,7 +9,7 @@ const MAX_BYTES: usize = 8 * 1024;
 
 /// What is odd about a path or a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Odd {
+pub enum Odd {
     /// It does not begin with a slash, or is none at all.
     #[error("must be a path that begins with /")]
     NoPath,
@@ -37,7 +37,7 @@ pub(crate) enum Odd {
 ///
 /// # Errors
 /// What is odd about it.
-pub(crate) fn canonical(path: &str) -> Result<String, Odd> {
+pub fn canonical(path: &str) -> Result<String, Odd> {
     if path.len() > MAX_BYTES {
         return Err(Odd::Long);
     }
@@ -65,7 +65,7 @@ pub(crate) fn canonical(path: &str) -> Result<String, Odd> {
 ///
 /// # Errors
 /// What is odd about it, or the first parameter that may not cross.
-pub(crate) fn canonical_query(query: &str, allowed: &BTreeSet<String>) -> Result<String, Unlisted> {
+pub fn canonical_query(query: &str, allowed: &BTreeSet<String>) -> Result<String, Unlisted> {
     if query.len() > MAX_BYTES {
         return Err(Unlisted::Odd(Odd::Long));
     }
@@ -95,7 +95,7 @@ pub(crate) fn canonical_query(query: &str, allowed: &BTreeSet<String>) -> Result
 
 /// Why a query does not cross.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unlisted {
+pub enum Unlisted {
     /// It is odd.
     Odd(Odd),
     /// It has a parameter that is not listed.

@@ -4,47 +4,46 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use http::HeaderValue;
+use sandgate_egress::{Network, Scheme, UpstreamSpec};
 use sandgate_rpc::config::SecretFile;
-use sandgate_types::{Malformed, TenantId, Violations};
+use sandgate_types::{Malformed, TenantId, Violations, path};
 use secrecy::ExposeSecret as _;
 
 use super::PolicyContext;
-use crate::address::Network;
-use crate::policy::document::Section;
-use crate::policy::fields;
-use crate::policy::route::{Claim, Credential, Forward, Limits, Matching, Rate};
-use crate::policy::upstream::{Scheme, UpstreamSpec};
+use crate::document::Section;
+use crate::fields;
+use crate::route::{Claim, Credential, Forward, Limits, Matching, Rate};
 
 /// Keys of what a route matches that are planned.
-pub(super) const UNBUILT_MATCHING: &[&str] = &["host", "schema", "services"];
+pub(crate) const UNBUILT_MATCHING: &[&str] = &["host", "schema", "services"];
 /// Keys of an upstream that are planned.
-pub(super) const UNBUILT_UPSTREAM: &[&str] = &["client_certificate", "roots", "urls", "balance"];
+pub(crate) const UNBUILT_UPSTREAM: &[&str] = &["client_certificate", "roots", "urls", "balance"];
 /// Keys of an identity that are planned.
-pub(super) const UNBUILT_IDENTITY: &[&str] = &["json_pointers", "protobuf_fields", "query"];
+pub(crate) const UNBUILT_IDENTITY: &[&str] = &["json_pointers", "protobuf_fields", "query"];
 /// Keys of a forward list that are planned.
-pub(super) const UNBUILT_FORWARD: &[&str] = &[
+pub(crate) const UNBUILT_FORWARD: &[&str] = &[
     "cookies",
     "trailers",
     "request_trailers",
     "response_trailers",
 ];
 /// Keys of a credential that are planned.
-pub(super) const UNBUILT_CREDENTIAL: &[&str] =
+pub(crate) const UNBUILT_CREDENTIAL: &[&str] =
     &["query", "basic", "tenant_store", "user_store", "store"];
 /// Keys of limits that are planned.
-pub(super) const UNBUILT_LIMITS: &[&str] =
+pub(crate) const UNBUILT_LIMITS: &[&str] =
     &["idle_timeout", "message_bytes", "streams", "concurrency"];
 /// Keys of a rate that are planned.
-pub(super) const UNBUILT_RATE: &[&str] = &["tenant", "user", "class"];
+pub(crate) const UNBUILT_RATE: &[&str] = &["tenant", "user", "class"];
 
-pub(super) fn matching(route: &mut Section, violations: &mut Violations) -> Option<Matching> {
+pub(crate) fn matching(route: &mut Section, violations: &mut Violations) -> Option<Matching> {
     let http = route.section("http", violations);
     let grpc = route.section("grpc", violations);
     match (http, grpc) {
         (Some(mut http), None) => {
             let prefix = http.text("path_prefix", violations);
             let prefix = prefix.unwrap_or_else(|| "/".to_owned());
-            if crate::path::canonical(&prefix).as_deref() != Ok(prefix.as_str()) {
+            if path::canonical(&prefix).as_deref() != Ok(prefix.as_str()) {
                 let rule = "must be a path in normal spelling that begins with /";
                 violations.push(Malformed::new(http.path("path_prefix"), rule));
             }
@@ -82,7 +81,7 @@ pub(super) fn matching(route: &mut Section, violations: &mut Violations) -> Opti
     }
 }
 
-pub(super) fn tenants(
+pub(crate) fn tenants(
     route: &mut Section,
     violations: &mut Violations,
 ) -> Option<BTreeSet<TenantId>> {
@@ -101,7 +100,7 @@ pub(super) fn tenants(
     Some(tenants)
 }
 
-pub(super) fn upstream(
+pub(crate) fn upstream(
     route: &mut Section,
     context: PolicyContext<'_>,
     violations: &mut Violations,
@@ -143,7 +142,7 @@ pub(super) fn upstream(
     upstream
 }
 
-pub(super) fn identity(
+pub(crate) fn identity(
     route: &mut Section,
     violations: &mut Violations,
 ) -> Vec<(http::HeaderName, Claim)> {
@@ -168,7 +167,7 @@ pub(super) fn identity(
     identity
 }
 
-pub(super) fn forward(route: &mut Section, violations: &mut Violations) -> Forward {
+pub(crate) fn forward(route: &mut Section, violations: &mut Violations) -> Forward {
     let Some(mut section) = route.section("forward", violations) else {
         return Forward::default();
     };
@@ -192,7 +191,7 @@ pub(super) fn forward(route: &mut Section, violations: &mut Violations) -> Forwa
     }
 }
 
-pub(super) fn credential(
+pub(crate) fn credential(
     route: &mut Section,
     context: PolicyContext<'_>,
     violations: &mut Violations,
@@ -222,7 +221,7 @@ pub(super) fn credential(
     })
 }
 
-pub(super) fn limits(route: &mut Section, violations: &mut Violations) -> Limits {
+pub(crate) fn limits(route: &mut Section, violations: &mut Violations) -> Limits {
     let mut limits = Limits::default();
     let Some(mut section) = route.section("limits", violations) else {
         return limits;
@@ -246,7 +245,7 @@ pub(super) fn limits(route: &mut Section, violations: &mut Violations) -> Limits
     limits
 }
 
-pub(super) fn rate(route: &mut Section, violations: &mut Violations) -> Option<Rate> {
+pub(crate) fn rate(route: &mut Section, violations: &mut Violations) -> Option<Rate> {
     let mut section = route.section("rate", violations)?;
     let per_second = section.number("per_second", violations);
     let burst = section.number("burst", violations);

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 
-const DOCUMENT: &str = include_str!("../../../../../docs/policy.md");
+const DOCUMENT: &str = include_str!("../../../../docs/policy.md");
 
 /// The example of the document.
 fn example() -> &'static str {

@@ -1,0 +1,23 @@
+//! The gate's policy: which upstreams sandboxes may call, with what crossing in each direction.
+//!
+//! A policy is one file, read and validated as a whole and refused as a whole: whoever holds a [`Policy`] holds
+//! one in which every route can be served. [`decide`] is pure, so that the gate, an explanation and a replay give
+//! the same verdict. What a policy may say is in `docs/policy.md`.
+
+mod clause;
+mod decide;
+mod document;
+mod fields;
+mod headers;
+mod parse;
+mod place;
+mod route;
+mod table;
+
+pub use clause::{Clause, Denial};
+pub use decide::{Allowed, Asked, Verdict, answer_headers, decide};
+pub use headers::{GRPC_REQUEST_ALWAYS, GRPC_RESPONSE_ALWAYS, Twice, is_grpc, is_reserved, only};
+pub use parse::{FILE_MAX_BYTES, parse};
+pub use place::with_lines;
+pub use route::{Claim, Credential, Forward, Limits, Lower, Matching, Rate, RouteSpec};
+pub use table::Policy;

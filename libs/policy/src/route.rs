@@ -1,0 +1,168 @@
+//! One route: what it matches, and everything that happens to a request that it allows.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use sandgate_egress::UpstreamSpec;
+use sandgate_types::{ByteSize, RouteName, TenantId};
+
+/// A route as the policy states it. Two that are equal serve every request alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteSpec {
+    /// Its name.
+    pub name: RouteName,
+    /// What it matches.
+    pub matching: Matching,
+    /// The operation that a token must carry.
+    pub operation: String,
+    /// The tenants that may use it; all when absent.
+    pub tenants: Option<BTreeSet<TenantId>>,
+    /// Where requests go.
+    pub upstream: UpstreamSpec,
+    /// Headers that the gate writes from the claims, over whatever came in.
+    pub identity: Vec<(HeaderName, Claim)>,
+    /// What else crosses.
+    pub forward: Forward,
+    /// What the gate adds, and no sandbox ever sees.
+    pub credential: Option<Credential>,
+    /// How large and how long.
+    pub limits: Limits,
+    /// How often, for each sandbox.
+    pub rate: Option<Rate>,
+}
+
+/// What a route matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Matching {
+    /// Requests to `/r/<name>/…`.
+    Http {
+        /// What the rest of the path must begin with, in whole segments; `/` for everything.
+        path_prefix: String,
+        /// The methods.
+        methods: Vec<Method>,
+    },
+    /// gRPC methods.
+    Grpc {
+        /// Their paths, `/package.Service/Method`.
+        methods: BTreeSet<String>,
+    },
+}
+
+/// A claim that can become a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The tenant.
+    Tenant,
+    /// The user.
+    User,
+    /// The conversation.
+    Conversation,
+    /// The sandbox.
+    Sandbox,
+    /// The session.
+    Session,
+}
+
+impl Claim {
+    /// Every claim, as the policy names it.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("tenant", Self::Tenant),
+        ("user", Self::User),
+        ("conversation", Self::Conversation),
+        ("sandbox", Self::Sandbox),
+        ("session", Self::Session),
+    ];
+}
+
+/// What crosses beside what the protocol itself needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forward {
+    /// Headers of requests.
+    pub request_headers: BTreeSet<Lower>,
+    /// Headers and trailers of answers.
+    pub response_headers: BTreeSet<Lower>,
+    /// Query parameters.
+    pub query: BTreeSet<String>,
+}
+
+/// The name of a header, in the one spelling that is compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lower(String);
+
+impl Lower {
+    /// The name of a header, which is lower case by its type.
+    pub fn of(name: &HeaderName) -> Self {
+        Self(name.as_str().to_owned())
+    }
+}
+
+impl std::borrow::Borrow<str> for Lower {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A credential of an upstream.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The header that carries it.
+    pub header: HeaderName,
+    /// Its value, marked as sensitive.
+    pub value: HeaderValue,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How large and how long a request and its answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the request's body.
+    pub request_bytes: ByteSize,
+    /// Bytes of the answer's body.
+    pub response_bytes: ByteSize,
+    /// From the request's head to the last byte of the answer.
+    pub timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes: ByteSize::mib(16),
+            response_bytes: ByteSize::mib(64),
+            timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How often a sandbox may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run.
+    pub per_second: std::num::NonZeroU32,
+    /// At once.
+    pub burst: std::num::NonZeroU32,
+}
+
+impl RouteSpec {
+    /// Whether sandboxes of `tenant` may use it, as far as the tenant goes.
+    #[must_use]
+    pub fn is_open_to(&self, tenant: &TenantId) -> bool {
+        self.tenants
+            .as_ref()
+            .is_none_or(|tenants| tenants.contains(tenant))
+    }
+}
+
+impl AsRef<Self> for RouteSpec {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
