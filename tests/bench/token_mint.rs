@@ -9,8 +9,6 @@
 
 #[path = "token_mint/peer.rs"]
 mod peer;
-#[path = "token_mint/tls.rs"]
-mod tls;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -22,9 +20,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::token_service_client::TokenServiceClient;
-use sandgate_e2e::bar::Bar;
+use sandgate_e2e::bar::{Bar, processor_time};
 use sandgate_e2e::mesh::Home;
 use sandgate_e2e::processes::Plan;
+use sandgate_e2e::tls;
 use tonic::transport::Channel;
 
 /// Calls of a turn; a turn takes a fraction of a second.
@@ -119,7 +118,9 @@ impl Minted {
     }
 
     async fn try_connect(pid: u32, address: &str, certificates: &Path) -> anyhow::Result<Self> {
-        let mut client = TokenServiceClient::new(tls::channel(address, certificates).await?);
+        let mut client = TokenServiceClient::new(
+            tls::channel(address, certificates, "orchestrator", "token").await?,
+        );
         client.mint_session(request(0)).await?;
         Ok(Self { pid, client })
     }
@@ -226,18 +227,4 @@ fn check(answer: &pb::MintSessionResponse, keys: Option<&[pb::JsonWebKey]>) -> a
         anyhow::ensure!(is_signed, "nobody signed {signed}");
     }
     Ok(())
-}
-
-/// How long the threads of a process were on a processor.
-fn processor_time(pid: u32) -> anyhow::Result<Duration> {
-    let mut spent = Duration::ZERO;
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("list threads")? {
-        // A thread that ends meanwhile was not one of those that serve.
-        let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else {
-            continue;
-        };
-        let on_processor = text.split_whitespace().next().context("no time")?;
-        spent += Duration::from_nanos(on_processor.parse()?);
-    }
-    Ok(spent)
 }

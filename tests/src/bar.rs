@@ -10,9 +10,9 @@ use crate::backend::scores;
 
 /// A ratio, and its bound: the most that it may be where less is better, the least where more is.
 #[derive(Debug)]
-pub struct Bar {
+pub struct Bar<'name> {
     /// What is measured.
-    pub name: &'static str,
+    pub name: &'name str,
     /// The bound of the ratio.
     pub want: f64,
     /// What it is compared with.
@@ -21,7 +21,7 @@ pub struct Bar {
     pub runs: usize,
 }
 
-impl Bar {
+impl Bar<'_> {
     /// Prints the bar of two durations.
     ///
     /// # Errors
@@ -180,4 +180,21 @@ fn descendants(root: u32) -> anyhow::Result<Vec<u32>> {
         next += 1;
     }
     Ok(found)
+}
+
+/// How long the threads of a process were on a processor, those that ended before not counted.
+///
+/// # Errors
+/// When there is no such process.
+pub fn processor_time(pid: u32) -> anyhow::Result<Duration> {
+    let mut spent = Duration::ZERO;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("list threads")? {
+        // A thread that ends meanwhile was not one of those that serve.
+        let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else {
+            continue;
+        };
+        let on_processor = text.split_whitespace().next().context("no time")?;
+        spent += Duration::from_nanos(on_processor.parse()?);
+    }
+    Ok(spent)
 }

@@ -1,4 +1,4 @@
-//! Where the stories find what `cargo xtask test` prepared for them.
+//! Where the stories and benches find what `cargo xtask` prepared for them.
 
 use std::path::PathBuf;
 
@@ -6,59 +6,64 @@ use std::path::PathBuf;
 ///
 /// # Panics
 /// When the stories are not run by `cargo xtask test`, which builds the binaries first and says where they are.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this module is where the environment is read"
-)]
 pub fn binaries() -> PathBuf {
-    std::env::var_os("SANDGATE_BIN_DIR")
-        .map(PathBuf::from)
-        .expect("run the stories with `cargo xtask test`, which builds the binaries and sets SANDGATE_BIN_DIR")
+    prepared("SANDGATE_BIN_DIR", "builds the binaries")
 }
 
 /// The folder of the binaries that die at named places.
 ///
 /// # Panics
 /// When the stories are not run by `cargo xtask test`, which builds them.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this module is where the environment is read"
-)]
 pub fn crashing_binaries() -> PathBuf {
-    std::env::var_os("SANDGATE_CRASH_BIN_DIR")
-        .map(PathBuf::from)
-        .expect("run the stories with `cargo xtask test`, which builds binaries that crash on demand and sets SANDGATE_CRASH_BIN_DIR")
+    prepared(
+        "SANDGATE_CRASH_BIN_DIR",
+        "builds binaries that crash on demand",
+    )
 }
 
 /// A Python that has grpcio and grpcio-tools.
 ///
 /// # Panics
 /// When the stories are not run by `cargo xtask test`, which prepares it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this module is where the environment is read"
-)]
 pub fn python() -> PathBuf {
-    std::env::var_os("SANDGATE_TEST_PYTHON")
-        .map(PathBuf::from)
-        .expect("run the stories with `cargo xtask test`, which installs grpcio and sets SANDGATE_TEST_PYTHON")
+    prepared("SANDGATE_TEST_PYTHON", "installs grpcio")
 }
 
 /// grpcurl.
 ///
 /// # Panics
 /// When the stories are not run by `cargo xtask test`, which prepares it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this module is where the environment is read"
-)]
 pub fn grpcurl() -> PathBuf {
-    std::env::var_os("SANDGATE_TEST_GRPCURL")
-        .map(PathBuf::from)
-        .expect("run the stories with `cargo xtask test`, which installs grpcurl and sets SANDGATE_TEST_GRPCURL")
+    prepared("SANDGATE_TEST_GRPCURL", "installs grpcurl")
+}
+
+/// HAProxy, a peer of the benches.
+///
+/// # Panics
+/// When the benches are not run by `cargo xtask`, which installs it.
+pub fn haproxy() -> PathBuf {
+    prepared("SANDGATE_BENCH_HAPROXY", "installs HAProxy")
+}
+
+/// Envoy, a peer of the benches.
+///
+/// # Panics
+/// When the benches are not run by `cargo xtask`, which installs it.
+pub fn envoy() -> PathBuf {
+    prepared("SANDGATE_BENCH_ENVOY", "installs Envoy")
 }
 
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is where the environment is read"
+)]
+fn prepared(variable: &str, what: &str) -> PathBuf {
+    std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| {
+        panic!("run this with `cargo xtask test` or `cargo xtask bench`, which {what} and sets {variable}")
+    })
 }

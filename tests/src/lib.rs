@@ -13,3 +13,4 @@ pub mod points;
 pub mod processes;
 pub mod python;
 pub mod remains;
+pub mod tls;

