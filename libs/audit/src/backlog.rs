@@ -31,6 +31,29 @@ pub struct Backlog {
     folder: PathBuf,
     /// How far each writer's records are acknowledged.
     acknowledged: BTreeMap<String, i64>,
+    /// Where each writer's records of the last batch stand, so that what was read is not read again.
+    read: BTreeMap<String, Places>,
+}
+
+/// Where records of a segment stand.
+#[derive(Debug)]
+struct Places {
+    /// The segment, by its first number.
+    segment: i64,
+    /// Numbers of records, ascending, each with the place of the frame behind it.
+    behind: Vec<(i64, u64)>,
+}
+
+impl Places {
+    /// From where a segment is read for the records behind the number `after`.
+    fn from(&self, segment: &Segment, after: i64) -> u64 {
+        if self.segment != segment.first {
+            return 0;
+        }
+        let known = self.behind.partition_point(|(number, _)| *number <= after);
+        let last = known.checked_sub(1).and_then(|last| self.behind.get(last));
+        last.map_or(0, |(_, place)| *place)
+    }
 }
 
 impl Backlog {
@@ -50,6 +73,7 @@ impl Backlog {
         let backlog = Self {
             folder: folder.to_owned(),
             acknowledged,
+            read: BTreeMap::new(),
         };
         backlog.tidy()?;
         Ok(backlog)
@@ -95,16 +119,37 @@ impl Backlog {
     ///
     /// # Errors
     /// When a segment cannot be read.
-    pub fn next(&self, limit: usize) -> io::Result<Option<Batch>> {
+    pub fn next(&mut self, limit: usize) -> io::Result<Option<Batch>> {
         for segment in Segment::list(&self.folder)? {
             let writer = segment.writer();
-            let after = self.acknowledged.get(&writer).copied().unwrap_or(0);
-            let records = segment.read(after, limit)?;
+            let records = self.read(&segment, &writer, limit)?;
             if !records.is_empty() {
                 return Ok(Some(Batch { writer, records }));
             }
         }
         Ok(None)
+    }
+
+    fn read(
+        &mut self,
+        segment: &Segment,
+        writer: &str,
+        limit: usize,
+    ) -> io::Result<Vec<pb::Record>> {
+        let after = self.acknowledged.get(writer).copied().unwrap_or(0);
+        let known = self.read.get(writer);
+        let from = known.map_or(0, |places| places.from(segment, after));
+        let read = segment.read(from, after, limit)?;
+        // Where there is nothing new, the places of what is acknowledged are still good.
+        if !read.is_empty() {
+            let behind = read.iter().map(|(record, place)| (record.sequence, *place));
+            let places = Places {
+                segment: segment.first,
+                behind: behind.collect(),
+            };
+            self.read.insert(writer.to_owned(), places);
+        }
+        Ok(read.into_iter().map(|(record, _)| record).collect())
     }
 
     /// The writers of all segments.
@@ -120,11 +165,10 @@ impl Backlog {
     ///
     /// # Errors
     /// When one of its segments cannot be read.
-    pub fn next_of(&self, writer: &str, limit: usize) -> io::Result<Vec<pb::Record>> {
-        let after = self.acknowledged.get(writer).copied().unwrap_or(0);
+    pub fn next_of(&mut self, writer: &str, limit: usize) -> io::Result<Vec<pb::Record>> {
         for segment in Segment::list(&self.folder)? {
             if segment.writer() == writer {
-                let records = segment.read(after, limit)?;
+                let records = self.read(&segment, writer, limit)?;
                 if !records.is_empty() {
                     return Ok(records);
                 }

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use prost::Message as _;
@@ -90,21 +90,30 @@ impl Segment {
             if record.sequence > acknowledged {
                 return Ok(false);
             }
-            let frame = LENGTH_BYTES + record.encoded_len();
-            whole += u64::try_from(frame).unwrap_or(u64::MAX);
+            whole += frame_bytes(&record);
         }
         Ok(whole == length)
     }
 
-    /// The whole records of the segment behind the number `after`, at most `limit`.
-    pub(crate) fn read(&self, after: i64, limit: usize) -> io::Result<Vec<pb::Record>> {
-        let mut reader = BufReader::new(File::open(&self.path)?);
+    /// The whole records of the segment behind the number `after`, at most `limit`, each with the place of the
+    /// frame that follows it. `from` is the place of a frame, before which there is none that is wanted.
+    pub(crate) fn read(
+        &self,
+        from: u64,
+        after: i64,
+        limit: usize,
+    ) -> io::Result<Vec<(pb::Record, u64)>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut reader = BufReader::new(file);
+        let mut place = from;
         let mut records = Vec::new();
         while records.len() < limit
             && let Some(record) = next_record(&mut reader)?
         {
+            place += frame_bytes(&record);
             if record.sequence > after {
-                records.push(record);
+                records.push((record, place));
             }
         }
         Ok(records)
@@ -128,6 +137,11 @@ pub(crate) fn frame_sealed(bare: &pb::Record, to: &mut Vec<u8>) -> [u8; HASH_BYT
     let length = u32::try_from(to.len() - at - LENGTH_BYTES).unwrap_or(u32::MAX);
     to[at..at + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
     hash
+}
+
+/// How long the frame of a record is, which was written by [`frame_sealed`].
+fn frame_bytes(record: &pb::Record) -> u64 {
+    u64::try_from(LENGTH_BYTES + record.encoded_len()).unwrap_or(u64::MAX)
 }
 
 /// The next whole record; nothing at the end, or before a frame that is not whole.

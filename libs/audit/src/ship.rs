@@ -23,8 +23,10 @@ const EVERY: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(1);
 /// A writer that is stuck is tried again after this long: somebody may have mended what holds it.
 const STUCK_AGAIN: Duration = Duration::from_secs(30);
-/// Records of one batch; the contract takes twice as many.
-const BATCH: usize = 500;
+/// After a batch that was not full: what comes meanwhile is one batch, where each record alone would cost as much.
+const GATHER: Duration = Duration::from_millis(100);
+/// Records of one batch; the contract takes no more.
+const BATCH: usize = 1_000;
 
 /// What becomes of records, for whoever wants to know.
 #[derive(Debug)]
@@ -120,9 +122,9 @@ where
         }
         match ship_one(backlog, &writer, send).await {
             Ok(None) => drop(stuck.remove(&writer)),
-            Ok(Some(up_to)) => {
+            Ok(Some((up_to, is_full))) => {
                 stuck.remove(&writer);
-                wait = Duration::ZERO;
+                wait = wait.min(if is_full { Duration::ZERO } else { GATHER });
                 tell(Shipped::Collected {
                     writer: &writer,
                     up_to,
@@ -146,13 +148,13 @@ where
     wait
 }
 
-/// Ships a writer's next batch, and answers up to which number the collector has its records; nothing when there
-/// was none.
+/// Ships a writer's next batch, and answers up to which number the collector has its records, and whether there may
+/// be more; nothing when there was none.
 async fn ship_one<F>(
     backlog: &mut Backlog,
     writer: &str,
     send: &mut impl FnMut(pb::AppendRecordsRequest) -> F,
-) -> Result<Option<i64>, Hindrance>
+) -> Result<Option<(i64, bool)>, Hindrance>
 where
     F: Future<Output = Result<pb::AppendRecordsResponse, Status>>,
 {
@@ -160,13 +162,14 @@ where
     let Some(first) = records.first().map(|record| record.sequence) else {
         return Ok(None);
     };
+    let is_full = records.len() == BATCH;
     let sent = send(pb::AppendRecordsRequest { records }).await;
     let pb::AppendRecordsResponse { acknowledged } = sent.map_err(hindrance_of)?;
     if acknowledged < first {
         return Err(Hindrance::NoProgress);
     }
     backlog.acknowledge(writer, acknowledged)?;
-    Ok(Some(acknowledged))
+    Ok(Some((acknowledged, is_full)))
 }
 
 /// Whether it is the records that are refused, or the collector that is not there.

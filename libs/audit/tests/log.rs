@@ -244,3 +244,30 @@ async fn a_writer_that_cannot_be_shipped_keeps_no_other_back_and_is_told() {
         heard = tokio::time::timeout(Duration::from_secs(10), listening) => heard.expect("in time"),
     }
 }
+
+#[tokio::test]
+async fn what_the_collector_has_in_part_goes_on_right_behind_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(folder.path(), 1);
+    let mut backlog = Backlog::open(folder.path()).expect("a backlog");
+    let mut numbers = async |log: &Log, acknowledged: i64| {
+        let last = log.append(entry("more")).expect("taken");
+        last.durable().await.expect("written");
+        if acknowledged > 0 {
+            let noted = backlog.acknowledge(log.writer(), acknowledged);
+            noted.expect("a note");
+        }
+        let records = backlog.next_of(log.writer(), 3).expect("readable");
+        let numbers = records.iter().map(|record| record.sequence);
+        numbers.collect::<Vec<_>>()
+    };
+    for _ in 0..3 {
+        log.append(entry("first")).expect("taken");
+    }
+    assert_eq!(numbers(&log, 0).await, [1, 2, 3]);
+    // Less than it was sent, then what was not sent yet, and then all.
+    assert_eq!(numbers(&log, 2).await, [3, 4, 5]);
+    assert_eq!(numbers(&log, 2).await, [3, 4, 5]);
+    assert_eq!(numbers(&log, 6).await, [7]);
+    assert_eq!(numbers(&log, 7).await, [8]);
+}

@@ -117,7 +117,7 @@ impl Harness {
 
     /// What is on record.
     pub(crate) fn records(&self) -> Vec<Record> {
-        let backlog = Backlog::open(&self.folder.path().join("audit")).expect("a folder");
+        let mut backlog = Backlog::open(&self.folder.path().join("audit")).expect("a folder");
         let batch = backlog.next(1_000).expect("readable");
         batch.map(|batch| batch.records).unwrap_or_default()
     }
