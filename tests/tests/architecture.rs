@@ -9,7 +9,7 @@ use sandgate_e2e::config;
 use serde_json::Value;
 
 /// The libraries and what each may import of ours, outside its own tests.
-const LIBS: [(&str, &[&str]); 13] = [
+const LIBS: [(&str, &[&str]); 14] = [
     ("sandgate-types", &[]),
     ("sandgate-telemetry", &[]),
     ("sandgate-api", &["sandgate-types"]),
@@ -23,6 +23,7 @@ const LIBS: [(&str, &[&str]); 13] = [
         "sandgate-audit",
         &["sandgate-types", "sandgate-api", "sandgate-rpc"],
     ),
+    ("sandgate-message", &[]),
     ("sandgate-egress", &["sandgate-types", "sandgate-rpc"]),
     (
         "sandgate-policy",
@@ -31,6 +32,7 @@ const LIBS: [(&str, &[&str]); 13] = [
             "sandgate-rpc",
             "sandgate-session",
             "sandgate-egress",
+            "sandgate-message",
         ],
     ),
     ("sandgate-spawn", &["sandgate-types"]),
@@ -59,6 +61,7 @@ const LIBS: [(&str, &[&str]); 13] = [
             "sandgate-backend",
             "sandgate-db",
             "sandgate-egress",
+            "sandgate-message",
             "sandgate-policy",
         ],
     ),

@@ -18,8 +18,9 @@ use crate::tls::Roots;
 
 /// Idle connections are kept this long: longer than an agent thinks, shorter than most servers wait.
 const IDLE: Duration = Duration::from_secs(30);
-/// Idle connections to one upstream, for each worker.
-const IDLE_MAX: usize = 32;
+/// Idle connections to one upstream, for each thread. Fewer than requests at once would close and dial for each of
+/// the rest, which costs more than the request; a thread has at most as many requests of one sandbox under way.
+const IDLE_MAX: usize = 1_024;
 
 type UpstreamClient = Client<Dialer, Body>;
 
