@@ -3,7 +3,7 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 /// A flag and a length, before each message.
-const HEAD_BYTES: usize = 5;
+pub const HEAD_BYTES: usize = 5;
 
 /// Why a stream of frames is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -39,6 +39,8 @@ pub enum Clause {
     HeaderTwice,
     /// The declared length is over the route's limit.
     RequestBytes,
+    /// The body is of a kind that cannot be decided on.
+    BodyType,
 }
 
 impl Clause {
@@ -53,6 +55,7 @@ impl Clause {
             Self::GrpcOnHttp => "http",
             Self::HttpOnGrpc => "grpc",
             Self::RequestBytes => "limits.request_bytes",
+            Self::BodyType => "identity.json",
         }
     }
 
@@ -70,6 +73,7 @@ impl Clause {
             Self::GrpcOnHttp | Self::HttpOnGrpc => "PROTOCOL_MISMATCH",
             Self::HeaderTwice => "HEADER_REPEATED",
             Self::RequestBytes => "REQUEST_TOO_LARGE",
+            Self::BodyType => "BODY_TYPE_REFUSED",
         }
     }
 
@@ -93,6 +97,10 @@ impl Clause {
             Self::HttpOnGrpc => "this is a gRPC method; call it by gRPC".into(),
             Self::HeaderTwice => "a header that may be there once is there twice".into(),
             Self::RequestBytes => "the body is larger than the route takes".into(),
+            Self::BodyType => {
+                "the route takes bodies of application/json in UTF-8, without a content-encoding"
+                    .into()
+            }
         }
     }
 }

@@ -9,10 +9,11 @@ use sandgate_session::Claims;
 use sandgate_types::RouteName;
 use sandgate_types::path::{self, Unlisted};
 
+use crate::body::Body;
 use crate::clause::{Clause, Denial};
 use crate::fields::SERVED;
 use crate::headers;
-use crate::route::{Claim, Forward, Matching, RouteSpec};
+use crate::route::{Forward, Matching, RouteSpec};
 use crate::table::Policy;
 
 /// What HTTP routes begin with.
@@ -159,7 +160,19 @@ fn http<R: AsRef<RouteSpec>>(
         // A length that is no number is read by nobody twice in the same way.
         Some(None) => return Err(refuse(Clause::HeaderTwice)),
     }
-    let crossing = headers::http_request(asked.headers, &spec.forward);
+    let mut crossing = headers::http_request(asked.headers, &spec.forward);
+    if let Body::Json(_) = &spec.body {
+        if !headers::is_plain_json(asked.headers) {
+            return Err(refuse(Clause::BodyType));
+        }
+        // What goes on is written anew.
+        crossing.remove(header::CONTENT_LENGTH);
+        crossing.remove(header::CONTENT_ENCODING);
+        if crossing.contains_key(header::CONTENT_TYPE) {
+            let json = HeaderValue::from_static("application/json");
+            crossing.insert(header::CONTENT_TYPE, json);
+        }
+    }
     Ok(Allowed {
         route: Arc::clone(route),
         target,
@@ -214,16 +227,9 @@ fn written(
     claims: &Claims,
 ) -> HeaderMap {
     for (name, claim) in &spec.identity {
-        let text = match claim {
-            Claim::Tenant => claims.tenant.as_str(),
-            Claim::User => claims.user.as_str(),
-            Claim::Conversation => claims.conversation.as_str(),
-            Claim::Sandbox => claims.sandbox.as_str(),
-            Claim::Session => claims.session.as_str(),
-        };
         crossing.remove(name);
         // Ids and names are of an alphabet that headers take.
-        if let Ok(value) = HeaderValue::from_str(text) {
+        if let Ok(value) = HeaderValue::from_str(claim.of(claims)) {
             crossing.insert(name.clone(), value);
         }
     }

@@ -126,6 +126,30 @@ pub(crate) fn grpc_response(headers: &HeaderMap, forward: &Forward) -> HeaderMap
     })
 }
 
+/// Whether a body is JSON in UTF-8 that is not encoded again, as far as the headers say; one that they say nothing
+/// of may be none.
+pub(crate) fn is_plain_json(headers: &HeaderMap) -> bool {
+    let encoded = headers.get_all(header::CONTENT_ENCODING).iter();
+    if encoded.into_iter().any(|encoding| encoding != "identity") {
+        return false;
+    }
+    let Ok(kind) = only(headers, header::CONTENT_TYPE) else {
+        return false;
+    };
+    let Some(kind) = kind else {
+        return true;
+    };
+    let mut parts = kind.split(';').map(str::trim);
+    let is_json = parts
+        .next()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    is_json
+        && parts.all(|parameter| {
+            parameter.eq_ignore_ascii_case("charset=utf-8")
+                || parameter.eq_ignore_ascii_case("charset=\"utf-8\"")
+        })
+}
+
 /// The one value of a header.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! one in which every route can be served. [`decide`] is pure, so that the gate, an explanation and a replay give
 //! the same verdict. What a policy may say is in `docs/policy.md`.
 
+mod body;
 mod clause;
 mod decide;
 mod document;
@@ -14,6 +15,7 @@ mod place;
 mod route;
 mod table;
 
+pub use body::{Body, BodyRefused, JsonBody, Messages};
 pub use clause::{Clause, Denial};
 pub use decide::{Allowed, Asked, Verdict, answer_headers, decide};
 pub use headers::{GRPC_REQUEST_ALWAYS, GRPC_RESPONSE_ALWAYS, Twice, is_grpc, is_reserved, only};

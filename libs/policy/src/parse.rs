@@ -1,5 +1,6 @@
 //! From the text of a policy to a policy, or to everything that is wrong with it.
 
+mod body;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -20,22 +21,19 @@ pub const FILE_MAX_BYTES: u64 = 8 * 1024 * 1024;
 const ROUTES_MAX: usize = 10_000;
 
 /// Keys of a whole policy that are planned.
-const UNBUILT_TOP: &[&str] = &["budgets", "rates", "classes", "descriptor_sets", "schemas"];
+const UNBUILT_TOP: &[&str] = &["budgets", "rates", "classes", "schemas"];
 /// Keys of a route that are planned.
 const UNBUILT_ROUTE: &[&str] = &[
     "host",
     "schema",
     "request_schema",
     "response_schema",
-    "descriptor_set",
     "audit",
     "audit_level",
     "budget",
     "budgets",
     "rate_class",
     "stream",
-    "json_pointers",
-    "protobuf",
     "preset",
 ];
 
@@ -121,31 +119,35 @@ fn route(
     let name = section.required("name", violations);
     let name =
         name.and_then(|name| violations.check(RouteName::parse(&section.path("name"), &name)));
-    let matching = parts::matching(&mut section, violations);
+    let matching = parts::matching(&mut section, context, violations);
     let operation = section.required("operation", violations);
     let operation = operation.and_then(|operation| {
         violations.check(fields::operation(&section.path("operation"), &operation))
     });
     let tenants = parts::tenants(&mut section, violations);
     let upstream = parts::upstream(&mut section, context, violations);
-    let identity = parts::identity(&mut section, violations);
+    let (identity, places) = parts::identity(&mut section, violations);
     let forward = parts::forward(&mut section, violations);
     let credential = parts::credential(&mut section, context, violations);
     let limits = parts::limits(&mut section, violations);
     let rate = parts::rate(&mut section, violations);
     let spec = match (name, matching, operation, upstream) {
-        (Some(name), Some(matching), Some(operation), Some(upstream)) => Some(RouteSpec {
-            name,
-            matching,
-            operation,
-            tenants,
-            upstream,
-            identity,
-            forward,
-            credential,
-            limits,
-            rate,
-        }),
+        (Some(name), Some((matching, descriptors)), Some(operation), Some(upstream)) => {
+            let body = body::body(&matching, descriptors, places, violations);
+            Some(RouteSpec {
+                name,
+                matching,
+                operation,
+                tenants,
+                upstream,
+                identity,
+                body,
+                forward,
+                credential,
+                limits,
+                rate,
+            })
+        }
         (_, _, _, _) => None,
     };
     if let Some(spec) = &spec {

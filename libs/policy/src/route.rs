@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use sandgate_egress::UpstreamSpec;
-use sandgate_types::{ByteSize, RouteName, TenantId};
+use sandgate_session::Claims;
+use sandgate_types::{ByteSize, Malformed, RouteName, TenantId};
+
+use crate::body::Body;
 
 /// A route as the policy states it. Two that are equal serve every request alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct RouteSpec {
     pub upstream: UpstreamSpec,
     /// Headers that the gate writes from the claims, over whatever came in.
     pub identity: Vec<(HeaderName, Claim)>,
+    /// What becomes of the bodies of requests.
+    pub body: Body,
     /// What else crosses.
     pub forward: Forward,
     /// What the gate adds, and no sandbox ever sees.
@@ -74,6 +79,30 @@ impl Claim {
         ("sandbox", Self::Sandbox),
         ("session", Self::Session),
     ];
+
+    /// Reads the name of a claim.
+    ///
+    /// # Errors
+    /// `field`, and what it must be.
+    pub fn parse(field: &str, text: &str) -> Result<Self, Malformed> {
+        let known = Self::ALL.iter().find(|(name, _)| *name == text);
+        known.map(|(_, claim)| *claim).ok_or_else(|| {
+            let rule = "must be tenant, user, conversation, sandbox or session";
+            Malformed::new(field, rule)
+        })
+    }
+
+    /// What a token says.
+    #[must_use]
+    pub fn of(self, claims: &Claims) -> &str {
+        match self {
+            Self::Tenant => claims.tenant.as_str(),
+            Self::User => claims.user.as_str(),
+            Self::Conversation => claims.conversation.as_str(),
+            Self::Sandbox => claims.sandbox.as_str(),
+            Self::Session => claims.session.as_str(),
+        }
+    }
 }
 
 /// What crosses beside what the protocol itself needs.

@@ -69,6 +69,7 @@ impl From<&Refusal> for Fault {
                 Clause::Path(_)
                 | Clause::Query(_)
                 | Clause::QueryUnlisted
+                | Clause::BodyType
                 | Clause::HeaderTwice => Fault::from(Malformed::new("request", message)),
                 Clause::RequestBytes => Fault::exhausted(reason, message)
                     .quota("limits.request_bytes", "bytes of the request's body"),
@@ -78,11 +79,12 @@ impl From<&Refusal> for Fault {
                 | Clause::Methods
                 | Clause::GrpcOnHttp
                 | Clause::HttpOnGrpc => Fault::permission_denied(reason, message),
-            }
-            .meta("clause", denial.clause.as_str()),
+            },
             Refusal::RateLimited { wait, .. } => Fault::exhausted(reason, message)
                 .quota("rate", "requests of one sandbox")
                 .retry_after(*wait),
+            Refusal::Body { rule, .. } => Fault::from(Malformed::new("body", rule.as_str())),
+            Refusal::Broken => Fault::from(Malformed::new("body", "must be whole")),
             Refusal::RequestTooLarge(_) => Fault::exhausted(reason, message)
                 .quota("limits.request_bytes", "bytes of the request's body"),
             Refusal::ResponseTooLarge(_) => Fault::exhausted(reason, message)
@@ -98,6 +100,10 @@ impl From<&Refusal> for Fault {
                     Fault::unavailable(reason, message).retry_after(FEED_WAIT)
                 }
             },
+        };
+        let fault = match refusal.clause() {
+            Some(clause) => fault.meta("clause", clause),
+            None => fault,
         };
         match refusal.route() {
             Some(route) => fault.meta("route", route),

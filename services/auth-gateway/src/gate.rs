@@ -9,6 +9,7 @@ use sandgate_session::{Audience, Claims, Verified};
 use sandgate_types::{Clock, SandboxId, TenantId};
 
 use crate::activity::Activity;
+use crate::buffers::Buffers;
 use crate::cache::Cache;
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::keys::ApiKeys;
@@ -37,6 +38,8 @@ pub(crate) struct Gate {
     /// Control calls of each tenant.
     pub(crate) tenant_rate: Limiter<TenantId>,
     pub(crate) records: Records,
+    /// Bodies that are taken apart.
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) activity: Activity,
     pub(crate) services: Services,
     pub(crate) instruments: Instruments,

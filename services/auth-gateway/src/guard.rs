@@ -27,7 +27,7 @@ impl Verdict {
         self.0.get().cloned()
     }
 
-    fn set(&self, refusal: &Refusal) {
+    pub(crate) fn set(&self, refusal: &Refusal) {
         self.0.get_or_init(|| refusal.clone());
     }
 }
@@ -37,6 +37,8 @@ impl Verdict {
 #[error("the body was cut: {}", .0.reason())]
 struct Stopped(Refusal);
 
+/// Told when a body ends for what was found in the other direction.
+type Told = Box<dyn Fn(&Refusal) + Send>;
 type TrailerFilter = Box<dyn Fn(HeaderMap) -> HeaderMap + Send>;
 
 /// A body under guard.
@@ -51,6 +53,8 @@ pub(crate) struct Guarded<B> {
     /// How a caller learns of the end: in trailers, or by a reset.
     dialect: Dialect,
     verdict: Verdict,
+    /// Why the other direction ended, and who is to know when this one ends for it.
+    other: Option<(Verdict, Told)>,
     /// Entered for as long as the body lives.
     open: Option<Arc<Open>>,
     done: bool,
@@ -69,6 +73,7 @@ impl<B> Guarded<B> {
             trailers: None,
             dialect: Dialect::Http,
             verdict: Verdict::default(),
+            other: None,
             open: None,
             done: false,
         }
@@ -106,6 +111,16 @@ impl<B> Guarded<B> {
     pub(crate) fn answers(mut self, dialect: Dialect, open: Arc<Open>) -> Self {
         self.dialect = dialect;
         self.open = Some(open);
+        self
+    }
+
+    /// Ends with what `other` says, once it breaks off for that, and tells so.
+    pub(crate) fn follows(
+        mut self,
+        other: &Verdict,
+        told: impl Fn(&Refusal) + Send + 'static,
+    ) -> Self {
+        self.other = Some((other.clone(), Box::new(told)));
         self
     }
 
@@ -168,6 +183,12 @@ where
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
+                if let Some((other, told)) = this.other.take()
+                    && let Some(refusal) = other.get()
+                {
+                    told(&refusal);
+                    return this.stop(&refusal).map_err(BodyError::from);
+                }
                 this.done = true;
                 this.open = None;
                 tracing::debug!(%error, "a body broke off");
@@ -217,6 +238,13 @@ pub(crate) enum BodyError {
     /// We cut it.
     #[error(transparent)]
     Stopped(#[from] StoppedError),
+}
+
+impl BodyError {
+    /// What ends a body that is refused.
+    pub(crate) fn refused(refusal: &Refusal) -> Self {
+        Stopped(refusal.clone()).into()
+    }
 }
 
 /// What [`BodyError::Stopped`] carries.

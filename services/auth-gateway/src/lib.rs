@@ -8,7 +8,9 @@
 //! of the mesh. What sandboxes may call is one policy file, described in `docs/policy.md`.
 
 mod activity;
+mod body;
 mod bound;
+mod buffers;
 mod cache;
 mod client;
 mod config;

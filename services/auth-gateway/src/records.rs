@@ -113,6 +113,21 @@ impl Records {
         Ok(receipt)
     }
 
+    /// Puts a refusal of what was allowed at first on record: of a message in the middle of a stream. Nothing waits
+    /// for the disk, as what is refused has not gone on, and the call ends either way.
+    pub(crate) fn refused_meanwhile(&self, who: &Who, refusal: &Refusal) {
+        let asker = asker_of(who);
+        let entry = entry(who, Decision::Refused, refusal.reason());
+        match self.tally.note(&asker, &entry) {
+            Noted::Again => {}
+            Noted::First => {
+                if self.append(entry.clone(), REFUSED_LAG_MAX).is_err() {
+                    self.tally.note(&asker, &entry);
+                }
+            }
+        }
+    }
+
     /// Puts a refusal on record, and answers what is to be answered: once it is on disk, or at once where it is
     /// one of many and counted.
     pub(crate) async fn refused(&self, who: &Who, refusal: Refusal) -> Refusal {

@@ -59,6 +59,17 @@ pub(crate) enum Refusal {
         /// When the same request may be let through.
         wait: Duration,
     },
+    /// The request's body breaks a rule of the route.
+    Body {
+        /// The route.
+        route: RouteName,
+        /// The part of the route.
+        clause: &'static str,
+        /// What the body must be.
+        rule: String,
+    },
+    /// The sender broke off before its body was whole.
+    Broken,
     /// The request's body is larger than the route takes.
     RequestTooLarge(RouteName),
     /// The answer's body is larger than the route takes.
@@ -133,6 +144,8 @@ impl Refusal {
             Self::SandboxUnreachable => "SANDBOX_UNREACHABLE",
             Self::Denied(denial) => denial.clause.reason(),
             Self::RateLimited { .. } => "RATE_LIMITED",
+            Self::Body { .. } => "BODY_REFUSED",
+            Self::Broken => "REQUEST_BROKEN",
             Self::RequestTooLarge(_) => "REQUEST_TOO_LARGE",
             Self::ResponseTooLarge(_) => "RESPONSE_TOO_LARGE",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
@@ -202,6 +215,8 @@ impl Refusal {
                 "the sandbox uses the route more often than rate allows".into()
             }
             Self::RateLimited { route: None, .. } => "the sandbox calls too often".into(),
+            Self::Body { rule, .. } => format!("the body {rule}"),
+            Self::Broken => "the request ended before its body was whole".into(),
             Self::RequestTooLarge(_) => "the body is larger than the route takes".into(),
             Self::ResponseTooLarge(_) => "the answer is larger than the route takes".into(),
             Self::DeadlineExceeded => "the time for the request is up".into(),
@@ -228,6 +243,18 @@ impl Refusal {
         }
     }
 
+    /// The part of the route that refused, as the policy spells it, where there is one.
+    pub(crate) fn clause(&self) -> Option<&'static str> {
+        if let Self::Body { clause, .. } = self {
+            return Some(clause);
+        }
+        let Self::Denied(denial) = self else {
+            return None;
+        };
+        let clause = denial.clause.as_str();
+        (denial.route.is_some() && !clause.is_empty()).then_some(clause)
+    }
+
     /// The route that refused, where the session could use it.
     pub(crate) fn route(&self) -> Option<&RouteName> {
         match self {
@@ -235,6 +262,7 @@ impl Refusal {
             Self::RateLimited { route, .. } => route.as_ref(),
             Self::RequestTooLarge(route)
             | Self::ResponseTooLarge(route)
+            | Self::Body { route, .. }
             | Self::Upstream { route, .. } => Some(route),
             Self::NotReady(_)
             | Self::KeyMissing
@@ -253,6 +281,7 @@ impl Refusal {
             | Self::SandboxUnnamed
             | Self::SandboxUnknown
             | Self::SandboxUnreachable
+            | Self::Broken
             | Self::DeadlineExceeded
             | Self::ServiceUnreachable
             | Self::Unrecorded

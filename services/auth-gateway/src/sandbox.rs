@@ -5,6 +5,7 @@
 //! the signature was verified before or not.
 
 mod agent;
+mod proxy;
 
 use std::convert::Infallible;
 use std::pin::pin;

@@ -222,6 +222,7 @@ fn gate_of(
         daemon_rate: Limiter::per_second(config.sandbox_rate),
         tenant_rate: Limiter::per_second(config.tenant_rate),
         records: Records::new(log),
+        buffers: Arc::default(),
         activity: Activity::default(),
         services,
         instruments: Instruments::new(&Meters::of_this_process()),

@@ -10,33 +10,38 @@ use sandgate_types::{Malformed, TenantId, Violations, path};
 use secrecy::ExposeSecret as _;
 
 use super::PolicyContext;
+use super::body::{self, Descriptors, Places};
 use crate::document::Section;
 use crate::fields;
 use crate::route::{Claim, Credential, Forward, Limits, Matching, Rate};
 
 /// Keys of what a route matches that are planned.
-pub(crate) const UNBUILT_MATCHING: &[&str] = &["host", "schema", "services"];
+pub(super) const UNBUILT_MATCHING: &[&str] = &["host", "schema", "services"];
 /// Keys of an upstream that are planned.
-pub(crate) const UNBUILT_UPSTREAM: &[&str] = &["client_certificate", "roots", "urls", "balance"];
+pub(super) const UNBUILT_UPSTREAM: &[&str] = &["client_certificate", "roots", "urls", "balance"];
 /// Keys of an identity that are planned.
-pub(crate) const UNBUILT_IDENTITY: &[&str] = &["json_pointers", "protobuf_fields", "query"];
+pub(super) const UNBUILT_IDENTITY: &[&str] = &["query"];
 /// Keys of a forward list that are planned.
-pub(crate) const UNBUILT_FORWARD: &[&str] = &[
+pub(super) const UNBUILT_FORWARD: &[&str] = &[
     "cookies",
     "trailers",
     "request_trailers",
     "response_trailers",
 ];
 /// Keys of a credential that are planned.
-pub(crate) const UNBUILT_CREDENTIAL: &[&str] =
+pub(super) const UNBUILT_CREDENTIAL: &[&str] =
     &["query", "basic", "tenant_store", "user_store", "store"];
 /// Keys of limits that are planned.
-pub(crate) const UNBUILT_LIMITS: &[&str] =
+pub(super) const UNBUILT_LIMITS: &[&str] =
     &["idle_timeout", "message_bytes", "streams", "concurrency"];
 /// Keys of a rate that are planned.
-pub(crate) const UNBUILT_RATE: &[&str] = &["tenant", "user", "class"];
+pub(super) const UNBUILT_RATE: &[&str] = &["tenant", "user", "class"];
 
-pub(crate) fn matching(route: &mut Section, violations: &mut Violations) -> Option<Matching> {
+pub(super) fn matching(
+    route: &mut Section,
+    context: PolicyContext<'_>,
+    violations: &mut Violations,
+) -> Option<(Matching, Descriptors)> {
     let http = route.section("http", violations);
     let grpc = route.section("grpc", violations);
     match (http, grpc) {
@@ -56,10 +61,11 @@ pub(crate) fn matching(route: &mut Section, violations: &mut Violations) -> Opti
                 violations.push(Malformed::new(http.path("methods"), rule));
             }
             http.close(UNBUILT_MATCHING, violations);
-            Some(Matching::Http {
+            let matching = Matching::Http {
                 path_prefix: prefix,
                 methods,
-            })
+            };
+            Some((matching, Descriptors::default()))
         }
         (None, Some(mut grpc)) => {
             let mut methods = BTreeSet::new();
@@ -70,8 +76,9 @@ pub(crate) fn matching(route: &mut Section, violations: &mut Violations) -> Opti
                 let rule = "must name at least one method";
                 violations.push(Malformed::new(grpc.path("methods"), rule));
             }
+            let descriptors = body::descriptors(&mut grpc, context, violations);
             grpc.close(UNBUILT_MATCHING, violations);
-            Some(Matching::Grpc { methods })
+            Some((Matching::Grpc { methods }, descriptors))
         }
         (Some(_), Some(_)) | (None, None) => {
             let rule = "must have either http or grpc";
@@ -81,7 +88,7 @@ pub(crate) fn matching(route: &mut Section, violations: &mut Violations) -> Opti
     }
 }
 
-pub(crate) fn tenants(
+pub(super) fn tenants(
     route: &mut Section,
     violations: &mut Violations,
 ) -> Option<BTreeSet<TenantId>> {
@@ -100,7 +107,7 @@ pub(crate) fn tenants(
     Some(tenants)
 }
 
-pub(crate) fn upstream(
+pub(super) fn upstream(
     route: &mut Section,
     context: PolicyContext<'_>,
     violations: &mut Violations,
@@ -142,32 +149,27 @@ pub(crate) fn upstream(
     upstream
 }
 
-pub(crate) fn identity(
+pub(super) fn identity(
     route: &mut Section,
     violations: &mut Violations,
-) -> Vec<(http::HeaderName, Claim)> {
+) -> (Vec<(http::HeaderName, Claim)>, Places) {
     let Some(mut section) = route.section("identity", violations) else {
-        return Vec::new();
+        return (Vec::new(), Places::default());
     };
     let path = section.path("headers");
     let mut identity = Vec::new();
     for (name, claim) in section.pairs("headers", violations) {
         let name = violations.check(fields::header(&path, &name));
-        let known = Claim::ALL.iter().find(|(text, _)| *text == claim);
-        match (name, known) {
-            (Some(name), Some((_, claim))) => identity.push((name, *claim)),
-            (Some(name), None) => {
-                let rule = "must be tenant, user, conversation, sandbox or session";
-                violations.push(Malformed::new(format!("{path}.{name}"), rule));
-            }
-            (None, _) => {}
-        }
+        let Some(name) = name else { continue };
+        let claim = violations.check(Claim::parse(&format!("{path}.{name}"), &claim));
+        identity.extend(claim.map(|claim| (name, claim)));
     }
+    let places = body::places(&mut section, violations);
     section.close(UNBUILT_IDENTITY, violations);
-    identity
+    (identity, places)
 }
 
-pub(crate) fn forward(route: &mut Section, violations: &mut Violations) -> Forward {
+pub(super) fn forward(route: &mut Section, violations: &mut Violations) -> Forward {
     let Some(mut section) = route.section("forward", violations) else {
         return Forward::default();
     };
@@ -191,7 +193,7 @@ pub(crate) fn forward(route: &mut Section, violations: &mut Violations) -> Forwa
     }
 }
 
-pub(crate) fn credential(
+pub(super) fn credential(
     route: &mut Section,
     context: PolicyContext<'_>,
     violations: &mut Violations,
@@ -221,7 +223,7 @@ pub(crate) fn credential(
     })
 }
 
-pub(crate) fn limits(route: &mut Section, violations: &mut Violations) -> Limits {
+pub(super) fn limits(route: &mut Section, violations: &mut Violations) -> Limits {
     let mut limits = Limits::default();
     let Some(mut section) = route.section("limits", violations) else {
         return limits;
@@ -245,7 +247,7 @@ pub(crate) fn limits(route: &mut Section, violations: &mut Violations) -> Limits
     limits
 }
 
-pub(crate) fn rate(route: &mut Section, violations: &mut Violations) -> Option<Rate> {
+pub(super) fn rate(route: &mut Section, violations: &mut Violations) -> Option<Rate> {
     let mut section = route.section("rate", violations)?;
     let per_second = section.number("per_second", violations);
     let burst = section.number("burst", violations);

@@ -1,15 +1,19 @@
 //! What a policy may say, and that everything else is refused by name, all at once.
 
+mod body;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 
 const DOCUMENT: &str = include_str!("../../../../docs/policy.md");
 
-/// The example of the document.
-fn example() -> &'static str {
-    let (_, rest) = DOCUMENT.split_once("```yaml\n").expect("an example");
-    rest.split_once("```").expect("its end").0
+/// The examples of the document, the complete one first.
+fn examples() -> Vec<&'static str> {
+    let begun = DOCUMENT.split("```yaml\n").skip(1);
+    begun
+        .map(|rest| rest.split_once("```").expect("its end").0)
+        .collect()
 }
 
 fn folder_with_key(mode: u32) -> tempfile::TempDir {
@@ -27,9 +31,11 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_documented_example_is_a_policy() {
+fn each_documented_example_is_a_policy() {
     let folder = folder_with_key(0o600);
-    let routes = parse(example(), folder.path(), true).unwrap_or_else(|error| panic!("{error}"));
+    let parsed = |text| parse(text, folder.path(), true).unwrap_or_else(|error| panic!("{error}"));
+    let examples: Vec<_> = examples().into_iter().map(parsed).collect();
+    let routes = examples.first().expect("the complete one");
     assert_eq!(routes.len(), 3);
     let credential = routes
         .iter()

@@ -19,13 +19,16 @@ fn http_status(refusal: &Refusal, code: Code) -> StatusCode {
             Clause::Route => return StatusCode::NOT_FOUND,
             Clause::Methods | Clause::Protocol => return StatusCode::METHOD_NOT_ALLOWED,
             Clause::RequestBytes => return StatusCode::PAYLOAD_TOO_LARGE,
-            Clause::GrpcOnHttp | Clause::HttpOnGrpc => return StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Clause::GrpcOnHttp | Clause::HttpOnGrpc | Clause::BodyType => {
+                return StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            }
             Clause::Upgrade => return StatusCode::NOT_IMPLEMENTED,
             Clause::PathPrefix => return StatusCode::FORBIDDEN,
             Clause::Path(_) | Clause::Query(_) | Clause::QueryUnlisted | Clause::HeaderTwice => {
                 return StatusCode::BAD_REQUEST;
             }
         },
+        Refusal::Body { .. } | Refusal::Broken => return StatusCode::BAD_REQUEST,
         Refusal::RequestTooLarge(_) => return StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::ResponseTooLarge(_) | Refusal::Upstream { .. } => return StatusCode::BAD_GATEWAY,
         Refusal::MethodUnknown => return StatusCode::NOT_FOUND,
@@ -80,11 +83,8 @@ pub(super) fn answer(refusal: &Refusal) -> Response<Body> {
     if let Some(route) = refusal.route() {
         json["route"] = route.as_str().into();
     }
-    if let Refusal::Denied(denial) = refusal
-        && denial.route.is_some()
-        && !denial.clause.as_str().is_empty()
-    {
-        json["clause"] = denial.clause.as_str().into();
+    if let Some(clause) = refusal.clause() {
+        json["clause"] = clause.into();
     }
     let mut response = Response::new(Body::new(Full::new(Bytes::from(format!("{json}\n")))));
     *response.status_mut() = status;
@@ -124,6 +124,8 @@ fn wait_of(refusal: &Refusal) -> Option<Duration> {
         | Refusal::SandboxUnnamed
         | Refusal::SandboxUnknown
         | Refusal::Denied(_)
+        | Refusal::Body { .. }
+        | Refusal::Broken
         | Refusal::RequestTooLarge(_)
         | Refusal::ResponseTooLarge(_)
         | Refusal::DeadlineExceeded

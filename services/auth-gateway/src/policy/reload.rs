@@ -1,6 +1,6 @@
 //! The policy in force, and how a newer one takes its place: whole, or not at all.
 //!
-//! The file, the files of credentials and the roots of upstreams are looked at every two seconds. A policy that cannot be served
+//! The file, the files that it names and the roots of upstreams are looked at every two seconds. A policy that cannot be served
 //! changes nothing and is told in the log; the last good one goes on. Routes that did not change keep their
 //! connections and what their limits have counted.
 
@@ -109,7 +109,7 @@ impl Policies {
         *self.seen.lock() = Fingerprint::of(&paths);
         let text = read(file)?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        paths.extend(credential_files(&text, folder));
+        paths.extend(files_of(&text, folder));
         *self.seen.lock() = Fingerprint::of(&paths);
         let specs = parse(&text, folder, self.dialing.roots.is_some())?;
         let old = self.current();
@@ -183,15 +183,21 @@ fn read(file: &Path) -> Result<String, Violations> {
     Ok(text)
 }
 
-/// The files of credentials, so that a change of one is noticed. What is malformed is found by `parse`.
-fn credential_files(text: &str, folder: &Path) -> BTreeSet<PathBuf> {
+/// The files that a policy names, so that a change of one is noticed. What is malformed is found by `parse`.
+fn files_of(text: &str, folder: &Path) -> BTreeSet<PathBuf> {
     let document: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).unwrap_or_default();
     let routes = document
         .get("routes")
         .and_then(|routes| routes.as_sequence());
-    let files = routes.into_iter().flatten().filter_map(|route| {
-        let file = route.get("credential")?.get("file")?.as_str()?;
+    let named = |route: &serde_yaml_ng::Value, section: &str, key: &str| {
+        let file = route.get(section)?.get(key)?.as_str()?;
         Some(folder.join(file))
+    };
+    let files = routes.into_iter().flatten().flat_map(|route| {
+        let credential = named(route, "credential", "file");
+        credential
+            .into_iter()
+            .chain(named(route, "grpc", "descriptor_set"))
     });
     files.collect()
 }

@@ -212,7 +212,8 @@ async fn answer(
         let body = Full::new(Bytes::from(vec![b'x'; 100 * 1024]));
         return Ok(Response::new(Body::new(body)));
     }
-    let received = body.collect().await.map(|body| body.to_bytes().len());
+    let received = body.collect().await.map(|body| body.to_bytes());
+    let received = received.unwrap_or_default();
     let headers: serde_json::Map<String, serde_json::Value> = head
         .headers
         .iter()
@@ -224,7 +225,9 @@ async fn answer(
     let said = serde_json::json!({
         "target": head.uri.path_and_query().map(ToString::to_string),
         "headers": headers,
-        "bytes": received.unwrap_or(0),
+        "bytes": received.len(),
+        "body": String::from_utf8_lossy(&received),
+        "hex": received.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
     });
     if head
         .headers

@@ -1,0 +1,134 @@
+//! An allowed request on its way to the upstream of its route, and the answer on its way back.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use sandgate_policy::{self as policy, Allowed, answer_headers};
+use sandgate_session::Claims;
+use tokio::time::Instant;
+use tonic::body::Body;
+use tracing::Instrument as _;
+
+use crate::body::{self, Rewriting};
+use crate::buffers::Held;
+use crate::error::Dialect;
+use crate::guard::{Guarded, Verdict, boxed};
+use crate::observe;
+use crate::policy::Route;
+use crate::records::{Records, Who};
+use crate::refusal::Refusal;
+use crate::streams::Open;
+use crate::workers;
+
+/// A body that is taken apart: by whose claims it is written, and as what it is counted.
+pub(super) struct Writing {
+    pub(super) claims: Arc<Claims>,
+    pub(super) held: Held,
+    /// Where it is noted that one of many messages was refused.
+    pub(super) records: Records,
+    pub(super) who: Who,
+}
+
+/// Sends a request on and answers what comes back, under the limits of its route.
+pub(super) async fn to_upstream(
+    request: Request<Incoming>,
+    allowed: Allowed<Route>,
+    writing: Option<Writing>,
+    open: Arc<Open>,
+    dialect: Dialect,
+) -> Result<Response<Body>, Refusal> {
+    let Allowed {
+        route,
+        target,
+        headers: mut crossing,
+        grpc,
+    } = allowed;
+    let spec = &route.spec;
+    let deadline = Instant::now() + spec.limits.timeout;
+    let (head, incoming) = request.into_parts();
+    let verdict = Verdict::default();
+    let most = match &spec.body {
+        policy::Body::Json(_) => spec.limits.request_bytes.bytes().min(body::JSON_MAX_BYTES),
+        policy::Body::AsIs | policy::Body::Messages(_) => spec.limits.request_bytes.bytes(),
+    };
+    let guarded = Guarded::new(incoming, open.cut())
+        .at_most(most, Refusal::RequestTooLarge(spec.name.clone()))
+        .until(Some(deadline))
+        .trailers(|_| HeaderMap::new())
+        .holds(&open)
+        .tells(&verdict);
+    let (body, noting) = match (&spec.body, writing) {
+        (policy::Body::Json(json), Some(writing)) => {
+            let to = (&spec.name, &head.method);
+            let Writing { claims, held, .. } = writing;
+            let whole = body::json(guarded, &verdict, json, to, &claims, held).await?;
+            (Body::new(whole), None)
+        }
+        (policy::Body::Messages(_), Some(writing)) => {
+            let Writing {
+                claims,
+                held,
+                records,
+                who,
+            } = writing;
+            let of = Arc::clone(&route);
+            let rewriting = Rewriting::new(guarded, of, &target, claims, &verdict, held);
+            (Body::new(rewriting), Some((records, who)))
+        }
+        (policy::Body::AsIs, _) => (boxed(guarded), None),
+        // Nothing goes on that nobody wrote.
+        (policy::Body::Json(_) | policy::Body::Messages(_), None) => return Err(Refusal::Broken),
+    };
+    let span = observe::asking(&spec.name, &head.method);
+    sandgate_telemetry::propagation::inject(&span, &mut crossing);
+    // Where in a trace it is asked is ours to say; this is whatever the sandbox wrote.
+    crossing.remove("tracestate");
+    let mut outgoing = Request::new(body);
+    *outgoing.method_mut() = head.method;
+    *outgoing.headers_mut() = crossing;
+    let sent = tokio::select! {
+        reason = open.cut().happened() => return Err(Refusal::Cut(reason)),
+        () = tokio::time::sleep_until(deadline) => return Err(Refusal::DeadlineExceeded),
+        sent = route.upstream.send(workers::number(), outgoing, &target).instrument(span.clone()) => sent,
+    };
+    observe::asked(&span, sent.as_ref().map(Response::status).ok());
+    // A body of ours that ended early is the cause of whatever the connection says.
+    let response = sent.map_err(|failure| {
+        verdict.get().unwrap_or_else(|| Refusal::Upstream {
+            route: spec.name.clone(),
+            failure,
+        })
+    })?;
+    let (head, body) = response.into_parts();
+    let mut response_headers = answer_headers(&head.headers, &spec.forward, grpc);
+    if declared_length(&head.headers) > Some(spec.limits.response_bytes.bytes()) {
+        return Err(Refusal::ResponseTooLarge(spec.name.clone()));
+    }
+    if grpc {
+        response_headers.remove(http::header::CONTENT_LENGTH);
+    }
+    let cut = open.cut().clone();
+    let for_trailers = Arc::clone(&route);
+    let mut guarded = Guarded::new(body, &cut)
+        .at_most(
+            spec.limits.response_bytes.bytes(),
+            Refusal::ResponseTooLarge(spec.name.clone()),
+        )
+        .until(Some(deadline))
+        .trailers(move |trailers| answer_headers(&trailers, &for_trailers.spec.forward, grpc))
+        .answers(dialect, open);
+    if let Some((records, who)) = noting {
+        let told = move |refusal: &Refusal| records.refused_meanwhile(&who, refusal);
+        guarded = guarded.follows(&verdict, told);
+    }
+    let mut response = Response::new(boxed(guarded));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = response_headers;
+    Ok(response)
+}
+
+fn declared_length(headers: &http::HeaderMap) -> Option<u64> {
+    let value = headers.get(http::header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
+}
