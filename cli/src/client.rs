@@ -1,6 +1,7 @@
 //! A client of the mesh, over the Unix socket of its client listener.
 
 use anyhow::{Context as _, ensure};
+use sandgate_api::orchestrator::v1::quota_service_client::QuotaServiceClient;
 use sandgate_api::orchestrator::v1::sandbox_service_client::SandboxServiceClient;
 use sandgate_api::sandbox::v1::file_service_client::FileServiceClient;
 use sandgate_api::sandbox::v1::process_service_client::ProcessServiceClient;
@@ -89,6 +90,11 @@ impl Client {
     /// Creates, finds and ends sandboxes.
     pub(crate) fn sandboxes(&self) -> SandboxServiceClient<Keyed> {
         SandboxServiceClient::with_interceptor(self.channel.clone(), self.key.clone())
+    }
+
+    /// Sets and shows quotas.
+    pub(crate) fn quotas(&self) -> QuotaServiceClient<Keyed> {
+        QuotaServiceClient::with_interceptor(self.channel.clone(), self.key.clone())
     }
 
     /// Runs processes in one.

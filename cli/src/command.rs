@@ -12,7 +12,7 @@ use crate::data_dir::{self, Claim, DataDir, Lock, NotSetUp, Published, Share};
 use crate::mesh::Mesh;
 use crate::report::{Report, Unwritten, line, print};
 use crate::signals::Signals;
-use crate::{config, conversation, init, run, up};
+use crate::{config, conversation, init, quota, run, up};
 
 /// How long a mesh may take that is starting or ending; it syncs and suspends what runs then.
 const REACH_LIMIT: Duration = Duration::from_secs(120);
@@ -80,6 +80,10 @@ async fn dispatch(data_dir: Option<PathBuf>, command: Command) -> anyhow::Result
         }
         Command::Files(args) => {
             let work = async |client: &Client| conversation::files(client, &args).await;
+            ask(&data, &args.mesh, work).await
+        }
+        Command::Quota(args) => {
+            let work = async |client: &Client| quota::quota(client, &args.verb).await;
             ask(&data, &args.mesh, work).await
         }
         Command::GenSecret

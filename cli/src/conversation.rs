@@ -18,7 +18,7 @@ use crate::report::{called, line, pass_on, print, short};
 const WORKSPACE: &[u8] = b"/workspace/";
 
 /// The answer of a call, or what a person should know of its refusal.
-async fn asked<T>(
+pub(crate) async fn answered<T>(
     client: &Client,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> anyhow::Result<T> {
@@ -39,7 +39,7 @@ pub(crate) async fn ls(client: &Client) -> anyhow::Result<ExitCode> {
             page_token,
             ..Default::default()
         };
-        let page = asked(client, client.sandboxes().list_sandboxes(request)).await?;
+        let page = answered(client, client.sandboxes().list_sandboxes(request)).await?;
         // A refusal is not a table.
         if !headed {
             print(&format!(
@@ -73,7 +73,7 @@ async fn find(client: &Client, conversation: &str) -> anyhow::Result<orchestrato
         conversation: conversation.to_owned(),
         ..Default::default()
     };
-    let page = asked(client, client.sandboxes().list_sandboxes(request)).await?;
+    let page = answered(client, client.sandboxes().list_sandboxes(request)).await?;
     page.sandboxes.into_iter().next().with_context(|| {
         format!("conversation {conversation} has no sandbox; `sandgate ls` lists those that do")
     })
@@ -83,7 +83,7 @@ async fn find(client: &Client, conversation: &str) -> anyhow::Result<orchestrato
 pub(crate) async fn suspend(client: &Client, args: &ConversationArgs) -> anyhow::Result<ExitCode> {
     let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
     let request = orchestrator::SuspendSandboxRequest { sandbox_id };
-    let answer = asked(client, client.sandboxes().suspend_sandbox(request)).await?;
+    let answer = answered(client, client.sandboxes().suspend_sandbox(request)).await?;
     let sandbox = answer.sandbox.unwrap_or_default();
     let files = if sandbox.workspace_version.is_empty() {
         "no files are stored".to_owned()
@@ -107,7 +107,7 @@ pub(crate) async fn suspend(client: &Client, args: &ConversationArgs) -> anyhow:
 pub(crate) async fn rm(client: &Client, args: &ConversationArgs) -> anyhow::Result<ExitCode> {
     let sandbox_id = find(client, &args.conversation).await?.sandbox_id;
     let request = orchestrator::DeleteSandboxRequest { sandbox_id };
-    let answer = asked(client, client.sandboxes().delete_sandbox(request)).await?;
+    let answer = answered(client, client.sandboxes().delete_sandbox(request)).await?;
     let sandbox = answer.sandbox.unwrap_or_default();
     let files = if sandbox.workspace_version.is_empty() {
         "no files of it are stored".to_owned()
@@ -148,7 +148,7 @@ pub(crate) async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<E
         };
         let shown = visible(shown.as_bytes());
         let about = || format!("{shown} of conversation {}", args.conversation);
-        let mut pieces = asked(client, client.workspaces().read_file(request))
+        let mut pieces = answered(client, client.workspaces().read_file(request))
             .await
             .with_context(about)?;
         while let Some(piece) = pieces
@@ -168,7 +168,7 @@ pub(crate) async fn files(client: &Client, args: &FilesArgs) -> anyhow::Result<E
             page_token,
             ..Default::default()
         };
-        let page = asked(client, client.workspaces().list_files(request)).await?;
+        let page = answered(client, client.workspaces().list_files(request)).await?;
         anyhow::ensure!(
             !page.version.is_empty(),
             "conversation {} has no stored files; `sandgate ls` lists those that have a sandbox",

@@ -29,7 +29,7 @@ pub(crate) fn explain(status: &Status) -> String {
     }
     let next = match status.code() {
         Code::Unauthenticated => Some("check the API key"),
-        Code::Unavailable | Code::ResourceExhausted => Some("try again"),
+        Code::Unavailable => Some("try again"),
         Code::Internal | Code::Unknown | Code::DataLoss => {
             Some("this is a bug of sandgate; the log has the rest under the request id")
         }
@@ -41,6 +41,8 @@ pub(crate) fn explain(status: &Status) -> String {
         | Code::NotFound
         | Code::AlreadyExists
         | Code::PermissionDenied
+        // What it says to do may be something else than to try again; a wait says so below.
+        | Code::ResourceExhausted
         | Code::FailedPrecondition
         | Code::Aborted
         | Code::OutOfRange

@@ -11,6 +11,7 @@ mod failure;
 mod follow;
 mod init;
 mod mesh;
+mod quota;
 mod report;
 mod run;
 mod signals;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         | Command::Ls(_)
         | Command::Suspend(_)
         | Command::Rm(_)
-        | Command::Files(_)) => command::run(data_dir, own),
+        | Command::Files(_)
+        | Command::Quota(_)) => command::run(data_dir, own),
     }
 }

@@ -13,6 +13,7 @@ use sandgate_types::{
 use crate::caller::Scope;
 use crate::environment::Environment;
 use crate::life::{ApplyError, Life};
+use crate::quota::Exceeded;
 use crate::records::{self, By};
 use crate::sandbox::{Facts, Intent, Phase, Reason, Sandbox, State};
 use crate::store::{Creation, Memo, RequestKey, StoreError};
@@ -59,6 +60,9 @@ pub(crate) enum CreateError {
     /// What the first request made is gone from memory.
     #[error("the sandbox of this request is gone")]
     Gone,
+    /// A quota is in the way.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Beyond the rules.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -138,6 +142,7 @@ impl CreateRequest {
                 created_at: now,
                 ttl,
                 idle_timeout: self.idle_timeout.unwrap_or(template.idle_timeout),
+                memory: template.limits.memory.bytes(),
                 operations: self.operations.clone(),
             },
             state: State {
@@ -227,6 +232,7 @@ impl Life {
                 self.begin(&cell, &sandbox);
                 Ok((sandbox, true))
             }
+            Creation::Exceeds(exceeded) => Err(exceeded.into()),
             Creation::OwnedBy(_) => Err(CreateError::OwnedByAnother),
             Creation::Replayed(memo) => {
                 let sandbox = self.replayed(&request, &memo, content).await?;

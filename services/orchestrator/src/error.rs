@@ -9,6 +9,7 @@ use crate::caller::{ScopeError, UserError};
 use crate::create::CreateError;
 use crate::life::ApplyError;
 use crate::lifecycle::Refusal;
+use crate::quota::{Exceeded, Resource};
 use crate::resume::ResumeError;
 use crate::sandbox::{self, Phase, Sandbox};
 use crate::store::StoreError;
@@ -193,12 +194,49 @@ pub(crate) fn of_apply(error: ApplyError, id: &SandboxId) -> Fault {
         ApplyError::Other => not_current(),
         ApplyError::Refused(refusal) => refusal.into(),
         ApplyError::Store(error) => error.into(),
+        ApplyError::Exceeded(exceeded) => exceeded.into(),
         ApplyError::Contended => Fault::aborted(
             reason("CONTENDED"),
             "the sandbox was changed by others; call again",
         )
         .retry_after(BUSY),
         ApplyError::Ending => ending(),
+    }
+}
+
+impl From<Exceeded> for Fault {
+    fn from(exceeded: Exceeded) -> Self {
+        let Exceeded {
+            resource,
+            of_user,
+            limit,
+            used,
+            wait,
+        } = &exceeded;
+        let what = match resource {
+            Resource::Live => "delete or suspend a sandbox, or ask for a larger quota",
+            Resource::Memory => {
+                "delete or suspend a sandbox, take a template with less memory, or ask for a larger quota"
+            }
+            Resource::Suspended => "delete a suspended sandbox, or ask for a larger quota",
+            Resource::Starts => "wait as told, or ask for a larger quota",
+        };
+        let whose = if *of_user { "user" } else { "tenant" };
+        let (name, wait) = (resource.as_str(), *wait);
+        let subject = format!("{whose}/{name}");
+        let fault = Fault::exhausted(
+            reason("QUOTA_EXCEEDED"),
+            format!("the quota of the {whose} is used up ({name}: {used} of {limit}); {what}"),
+        )
+        .quota(&subject, &format!("{used} of {limit} used"))
+        .meta("quota", name)
+        .meta("of", whose)
+        .meta("limit", limit)
+        .meta("used", used);
+        match wait {
+            Some(wait) => fault.retry_after(wait),
+            None => fault,
+        }
     }
 }
 
@@ -289,6 +327,9 @@ pub(crate) fn of_create(error: CreateError) -> Fault {
             reason("SANDBOX_UNKNOWN"),
             "the sandbox that this request made is gone; use another request_id",
         ),
+        CreateError::Exceeded(exceeded) | CreateError::Apply(ApplyError::Exceeded(exceeded)) => {
+            exceeded.into()
+        }
         CreateError::Apply(ApplyError::Store(error)) => error.into(),
         CreateError::Apply(ApplyError::Refused(refusal)) => refusal.into(),
         CreateError::Apply(ApplyError::Contended | ApplyError::Other | ApplyError::Unknown) => {

@@ -3,6 +3,7 @@
 mod audit;
 mod endpoint;
 mod instance;
+mod quota;
 mod sandbox;
 mod template;
 mod watch;
@@ -15,6 +16,7 @@ use futures_util::Stream;
 use sandgate_api::audit::v1::audit_service_server::AuditServiceServer;
 use sandgate_api::orchestrator::v1::endpoint_service_server::EndpointServiceServer;
 use sandgate_api::orchestrator::v1::instance_service_server::InstanceServiceServer;
+use sandgate_api::orchestrator::v1::quota_service_server::QuotaServiceServer;
 use sandgate_api::orchestrator::v1::sandbox_service_server::SandboxServiceServer;
 use sandgate_api::orchestrator::v1::template_service_server::TemplateServiceServer;
 use sandgate_audit::Entry;
@@ -86,6 +88,7 @@ impl Services {
         server
             .service(SandboxServiceServer::new(self.clone()))
             .service(TemplateServiceServer::new(self.clone()))
+            .service(QuotaServiceServer::new(self.clone()))
             .service(EndpointServiceServer::new(self.clone()))
             .service(InstanceServiceServer::new(self.clone()))
             .service(AuditServiceServer::new(self.clone()))

@@ -19,6 +19,7 @@ mod link_socket;
 mod local;
 mod peers;
 mod process;
+mod quota;
 mod reconcile;
 mod records;
 mod resume;

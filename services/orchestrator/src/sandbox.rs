@@ -46,6 +46,8 @@ pub(crate) struct Facts {
     pub(crate) ttl: Duration,
     /// After how long without activity it is suspended; zero means never.
     pub(crate) idle_timeout: Duration,
+    /// The memory that its template gave it, in bytes; what a quota counts.
+    pub(crate) memory: u64,
     /// The operations that were asked for; `None` means all that template and tenant allow.
     pub(crate) operations: Option<Vec<String>>,
 }

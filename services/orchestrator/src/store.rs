@@ -7,6 +7,7 @@
 mod audit;
 mod chain;
 mod intents;
+mod quotas;
 mod requests;
 mod rows;
 mod sandboxes;
@@ -18,6 +19,7 @@ use sandgate_db::{Database, DbError, Migration, Migrations};
 use sandgate_types::{Clock, SandboxId, Timestamp, UserId};
 
 use self::chain::Chain;
+use crate::quota::{Asked, Exceeded};
 use crate::sandbox::Sandbox;
 
 pub(crate) use audit::{Appended, RecordCursor, RecordFilter};
@@ -36,6 +38,7 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
         ),
         Migration::same(2, "audit", include_str!("../migrations/0002_audit.sql")),
         Migration::same(3, "wishes", include_str!("../migrations/0003_wishes.sql")),
+        Migration::same(4, "quotas", include_str!("../migrations/0004_quotas.sql")),
     ],
 };
 
@@ -79,6 +82,19 @@ pub(crate) enum Creation {
     OwnedBy(UserId),
     /// The request was answered before; nothing was written.
     Replayed(Memo),
+    /// A quota is in the way; nothing was written.
+    Exceeds(Exceeded),
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Saved {
+    /// It was made.
+    Written,
+    /// The row has another version; nothing was written.
+    Stale,
+    /// A quota is in the way; nothing was written.
+    Exceeds(Exceeded),
 }
 
 /// The open database.
@@ -95,6 +111,8 @@ pub(crate) struct Beside<'a> {
     pub(crate) entry: Option<Entry>,
     /// The request that asked for it, to be remembered.
     pub(crate) request: Option<(&'a RequestKey, Memo)>,
+    /// What the change uses of quotas, which have to admit it.
+    pub(crate) uses: Option<Asked>,
 }
 
 impl Store {
@@ -144,6 +162,14 @@ impl Store {
             write.rollback().await?;
             return Ok(Creation::Live(live));
         }
+        let asked = Asked::Start {
+            memory: facts.memory,
+        };
+        let admitted = quotas::admitted(&mut write, facts, asked, facts.created_at).await?;
+        if let Some(exceeded) = admitted {
+            write.rollback().await?;
+            return Ok(Creation::Exceeds(exceeded));
+        }
         match sandboxes::insert(&mut write, new).await {
             Ok(()) => {}
             // Another writer, past every lock of ours: its row is found by the next try.
@@ -170,8 +196,8 @@ impl Store {
         Ok(Creation::Created(new.clone()))
     }
 
-    /// Writes `next`, its intent and what belongs beside it, if the row still has the version before it. Says
-    /// whether it did.
+    /// Writes `next`, its intent and what belongs beside it, if the row still has the version before it and quotas
+    /// admit it.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -180,16 +206,28 @@ impl Store {
         next: &Sandbox,
         lease: &Lease,
         beside: Beside<'_>,
-    ) -> Result<bool, StoreError> {
-        let Beside { entry, request } = beside;
+    ) -> Result<Saved, StoreError> {
+        let Beside {
+            entry,
+            request,
+            uses,
+        } = beside;
         let mut turn = match &entry {
             Some(_) => Some(self.chain.turn().await),
             None => None,
         };
         let mut write = self.database.begin_write().await?;
+        // Before the row is written: what is counted is what there is beside it.
+        if let Some(asked) = uses {
+            let admitted = quotas::admitted(&mut write, &next.facts, asked, lease.now).await?;
+            if let Some(exceeded) = admitted {
+                write.rollback().await?;
+                return Ok(Saved::Exceeds(exceeded));
+            }
+        }
         if !sandboxes::update(&mut write, next).await? {
             write.rollback().await?;
-            return Ok(false);
+            return Ok(Saved::Stale);
         }
         intents::save(&mut write, next, lease).await?;
         if let Some((key, memo)) = request {
@@ -202,7 +240,7 @@ impl Store {
         if let Some(turn) = turn {
             turn.committed();
         }
-        Ok(true)
+        Ok(Saved::Written)
     }
 
     /// Removes rows that ended before `ended_before`, and memories of requests from before `asked_before`.
@@ -217,6 +255,7 @@ impl Store {
         let mut write = self.database.begin_write().await?;
         let rows = sandboxes::forget(&mut write, ended_before).await?;
         requests::forget(&mut write, asked_before).await?;
+        quotas::forget(&mut write, asked_before).await?;
         write.commit().await?;
         Ok(rows)
     }

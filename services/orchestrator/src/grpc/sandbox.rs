@@ -48,8 +48,8 @@ impl SandboxService for Services {
             .await;
         let (sandbox, created) = match created.map_err(|_| error::ending())? {
             Ok(created) => created,
-            Err(CreateError::OwnedByAnother) => {
-                let refusal = error::of_create(CreateError::OwnedByAnother);
+            Err(refused @ (CreateError::OwnedByAnother | CreateError::Exceeded(_))) => {
+                let refusal = error::of_create(refused);
                 return Err(self.refused(CREATE, &caller, refusal).await.into());
             }
             Err(error) => return Err(error::of_create(error).into()),

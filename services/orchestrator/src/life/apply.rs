@@ -7,9 +7,10 @@ use sandgate_types::SandboxId;
 use super::Life;
 use crate::hub::Cell;
 use crate::lifecycle::{self, Effect, Event, Refusal};
+use crate::quota::{self, Exceeded};
 use crate::records::{self, By};
-use crate::sandbox::Sandbox;
-use crate::store::{Beside, Memo, RequestKey, StoreError};
+use crate::sandbox::{Reason, Sandbox};
+use crate::store::{Beside, Memo, RequestKey, Saved, StoreError};
 
 /// Writes that may fail their compare-and-swap before the caller is asked to come back.
 const ATTEMPTS: usize = 8;
@@ -29,6 +30,9 @@ pub(crate) enum ApplyError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A quota is in the way.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Others wrote the row each time.
     #[error("the row was written by others")]
     Contended,
@@ -48,6 +52,32 @@ impl Asked {
     /// Without a request id.
     pub(crate) fn by(by: By) -> Self {
         Self { by, request: None }
+    }
+}
+
+/// What an event uses of quotas. What the orchestrator does by itself uses what it has to.
+fn uses_of(event: &Event, next: &Sandbox) -> Option<quota::Asked> {
+    match event {
+        Event::Resume(_) => Some(quota::Asked::Start {
+            memory: next.facts.memory,
+        }),
+        Event::Suspend(Reason::Requested) => Some(quota::Asked::Suspend),
+        Event::Suspend(_)
+        | Event::Claimed(_)
+        | Event::ClaimFailed(_)
+        | Event::Attached { .. }
+        | Event::AttachFailed(_)
+        | Event::Hydrated(_)
+        | Event::HydrateFailed(_)
+        | Event::Synced(_)
+        | Event::CommandEnded { .. }
+        | Event::InstanceLost
+        | Event::BackendRestarted
+        | Event::StartAgain
+        | Event::EnvironmentLost
+        | Event::Extend(_)
+        | Event::Delete(_)
+        | Event::Ended { .. } => None,
     }
 }
 
@@ -99,9 +129,15 @@ impl Life {
                 state,
                 version: current.version + i64::from(writes),
             };
-            if writes && !self.write(&cell, &next, &event, asked).await? {
-                cell.forget();
-                continue;
+            if writes {
+                match self.write(&cell, &next, &event, asked).await? {
+                    Saved::Written => {}
+                    Saved::Stale => {
+                        cell.forget();
+                        continue;
+                    }
+                    Saved::Exceeds(exceeded) => return Err(exceeded.into()),
+                }
             }
             let next = Arc::new(next);
             self.carry_out(&cell, &next, &effects);
@@ -119,20 +155,21 @@ impl Life {
         }
     }
 
-    /// Writes what `event` made, with its record. Says whether the row was still the one before it.
+    /// Writes what `event` made, with its record, if the row is still the one before it and quotas admit it.
     async fn write(
         &self,
         cell: &Cell,
         next: &Sandbox,
         event: &Event,
         asked: &Asked,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Saved, StoreError> {
         let beside = Beside {
             entry: records::of_change(event, next, &asked.by),
             request: asked
                 .request
                 .as_ref()
                 .map(|(key, memo)| (key, memo.clone())),
+            uses: uses_of(event, next),
         };
         // In memory before the row is: whoever finds the row drives it.
         let id = &next.facts.id;
@@ -141,10 +178,11 @@ impl Life {
         }
         let lease = self.lease();
         let saved = self.store.save(next, &lease, beside).await;
-        if matches!(saved, Ok(true)) {
+        let is_written = matches!(saved, Ok(Saved::Written));
+        if is_written {
             cell.lease(lease.until);
         }
-        if matches!(event, Event::Resume(_)) && !matches!(saved, Ok(true)) {
+        if matches!(event, Event::Resume(_)) && !is_written {
             self.environments.forget(id);
         }
         saved

@@ -165,7 +165,7 @@ impl Life {
                 }
                 Ok(Outcome::Parked) => return true,
                 // The rules say that it is about something else by now: the row tells what.
-                Err(ApplyError::Refused(_) | ApplyError::Other) => {}
+                Err(ApplyError::Refused(_) | ApplyError::Other | ApplyError::Exceeded(_)) => {}
                 Err(ApplyError::Unknown | ApplyError::Ending) => return true,
                 Err(error @ (ApplyError::Store(_) | ApplyError::Contended)) => {
                     tracing::warn!(sandbox = %id, %error, "a transition could not be written");

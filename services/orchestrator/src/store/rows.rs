@@ -36,6 +36,7 @@ pub(super) fn read(row: &Row, intent: Option<&str>) -> Result<Sandbox, StoreErro
         created_at: row.get("created_at")?,
         ttl: duration(row, "ttl")?,
         idle_timeout: duration(row, "idle_timeout")?,
+        memory: u64::try_from(row.integer("memory")?).map_err(damaged)?,
         operations: row
             .get::<Option<String>>("operations")?
             .map(|text| serde_json::from_str(&text).map_err(damaged))
@@ -146,6 +147,7 @@ pub(super) fn facts(facts: &Facts) -> Result<Vec<Value>, StoreError> {
         facts.created_at.into(),
         micros(facts.ttl)?.into(),
         micros(facts.idle_timeout)?.into(),
+        i64::try_from(facts.memory).map_err(damaged)?.into(),
         operations.into(),
     ])
 }

@@ -32,12 +32,12 @@ const OWN: &str = "
 const OWNER: &str = "SELECT owner FROM conversations WHERE tenant = $1 AND conversation = $2";
 const INSERT: &str = "
     INSERT INTO sandboxes (sandbox_id, version, tenant, user_name, conversation, template, labels,
-        created_at, ttl, idle_timeout, operations, live, phase, reason, message, generation,
+        created_at, ttl, idle_timeout, memory, operations, live, phase, reason, message, generation,
         instance_id, session_id, claimed_at, cold, complete, gone, expires_at, workspace_version,
         ended_at, exit_code, signal, last_output, not_synced, bounds, awaits_environment,
         has_environment)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-        $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)";
+        $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)";
 const UPDATE: &str = "
     UPDATE sandboxes SET version = $2, live = $3, phase = $4, reason = $5, message = $6,
         generation = $7, instance_id = $8, session_id = $9, claimed_at = $10, cold = $11, complete = $12,

@@ -45,6 +45,7 @@ pub(crate) fn row(seed: u64, user: &str, conversation: &str) -> Sandbox {
             created_at: at(i64::try_from(seed).expect("small")),
             ttl: Duration::from_secs(900),
             idle_timeout: Duration::from_secs(1800),
+            memory: 1 << 30,
             operations: Some(vec!["read".to_owned()]),
         },
         state: State {
@@ -138,7 +139,10 @@ pub(crate) async fn created(store: &Store, row: &Sandbox) -> Sandbox {
         .expect("create")
     {
         Creation::Created(created) => created,
-        other @ (Creation::Live(_) | Creation::OwnedBy(_) | Creation::Replayed(_)) => {
+        other @ (Creation::Live(_)
+        | Creation::OwnedBy(_)
+        | Creation::Replayed(_)
+        | Creation::Exceeds(_)) => {
             panic!("not created: {other:?}")
         }
     }
@@ -158,11 +162,12 @@ async fn a_row_comes_back_as_it_was_written_in_each_of_its_states() {
         let first = row(1, "ann", "demo");
         assert_eq!(created(&store, &first).await, first);
         for next in [ready(&first), deleted(&ready(&first), 9)] {
-            assert!(
+            assert_eq!(
                 store
                     .save(&next, &lease("me", 2), Beside::default())
                     .await
-                    .expect("save")
+                    .expect("save"),
+                Saved::Written
             );
             assert_eq!(store.get(&first.facts.id).await.expect("get"), Some(next));
         }
@@ -177,17 +182,19 @@ async fn a_write_over_another_version_changes_nothing() {
         created(&store, &first).await;
         let mine = ready(&first);
         let theirs = deleted(&first, 3);
-        assert!(
+        assert_eq!(
             store
                 .save(&theirs, &lease("they", 2), Beside::default())
                 .await
-                .expect("save")
+                .expect("save"),
+            Saved::Written
         );
-        assert!(
-            !store
+        assert_eq!(
+            store
                 .save(&mine, &lease("me", 2), Beside::default())
                 .await
-                .expect("save")
+                .expect("save"),
+            Saved::Stale
         );
         assert_eq!(store.get(&first.facts.id).await.expect("get"), Some(theirs));
     })
@@ -203,11 +210,12 @@ async fn a_conversation_has_one_live_sandbox_and_one_owner_for_ever() {
             .create(&row(2, "ann", "demo"), &lease("me", 1), None, entry("x"))
             .await;
         assert_eq!(second.expect("create"), Creation::Live(first.clone()));
-        assert!(
+        assert_eq!(
             store
                 .save(&deleted(&first, 3), &lease("me", 2), Beside::default())
                 .await
-                .expect("save")
+                .expect("save"),
+            Saved::Written
         );
         let bobs = store
             .create(&row(3, "bob", "demo"), &lease("me", 1), None, entry("x"))
@@ -324,11 +332,12 @@ async fn an_intent_is_taken_by_one_owner_until_its_lease_lapses() {
         assert!(store.take(id, &lease("me", 92)).await.expect("free"));
         store.seize(&lease("they", 93)).await.expect("seized");
         assert!(!store.take(id, &lease("me", 93)).await.expect("theirs"));
-        assert!(
+        assert_eq!(
             store
                 .save(&ready(&first), &lease("they", 93), Beside::default())
                 .await
-                .expect("save")
+                .expect("save"),
+            Saved::Written
         );
         assert!(!store.take(id, &lease("they", 94)).await.expect("done"));
     })

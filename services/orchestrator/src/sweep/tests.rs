@@ -17,7 +17,7 @@ use crate::life::{Life, Limits, Parts};
 use crate::peers::Peers;
 use crate::sandbox::{Phase, Sandbox};
 use crate::store::tests::{at, created, lease, on_each, ready, row};
-use crate::store::{Beside, Store};
+use crate::store::{Beside, Saved, Store};
 use crate::template::Templates;
 
 /// When the sandbox of [`ready`] is idle: half an hour after its claim.
@@ -81,7 +81,7 @@ async fn ready_in(store: &Store) -> Arc<Sandbox> {
     first.state.expires_at = at(100_000);
     let ready = ready(&created(store, &first).await);
     let saved = store.save(&ready, &lease("me", 1), Beside::default()).await;
-    assert!(saved.expect("save"));
+    assert_eq!(saved.expect("save"), Saved::Written);
     Arc::new(ready)
 }
 

@@ -16,7 +16,7 @@ use sandgate_backend::Backend;
 use sandgate_db::{DatabaseUrl, Migration, Migrations};
 use sandgate_orchestrator::{Config, Limits, Ports, Templates, migrate, serve};
 use sandgate_rpc::{Channel, ChannelOptions, Memory, Peer, Service, Shutdown, memory};
-use sandgate_testkit::TestClock;
+use sandgate_testkit::{TestClock, postgres_urls};
 use sandgate_types::{Timestamp, VersionId};
 
 pub(crate) use self::asker::{Asker, Run};
@@ -69,6 +69,19 @@ impl Harness {
         let clock = TestClock::new();
         let world = (Arc::new(backend), peers, clock, url, Arc::new(folder));
         Self::over(world, TEMPLATES).await
+    }
+
+    /// An orchestrator on a fresh Postgres database; `None` where the test run has no Postgres.
+    pub(crate) async fn start_on_postgres() -> Option<Self> {
+        let urls = postgres_urls().await?;
+        let [user, owner]: [DatabaseUrl; 2] =
+            [urls.user, urls.owner].map(|url| url.parse().expect("a URL of Postgres"));
+        let url = user.migrated_by(owner).expect("both are Postgres");
+        migrate(&url, Timestamp::EPOCH).await.expect("migrations");
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        let (backend, clock) = (Arc::new(FakeBackend::new()), TestClock::new());
+        let world = (backend, FakePeers::new(), clock, url, folder);
+        Some(Self::over(world, TEMPLATES).await)
     }
 
     async fn over(world: World, templates: &str) -> Self {
@@ -165,7 +178,8 @@ impl Harness {
                 Migration::same(1, "sandboxes", ""),
                 Migration::same(2, "audit", ""),
                 Migration::same(3, "wishes", ""),
-                Migration::same(4, "refuse failures", TRIGGER),
+                Migration::same(4, "quotas", ""),
+                Migration::same(5, "refuse failures", TRIGGER),
             ],
         };
         let applied = SCHEMA.run(&self.url, Timestamp::EPOCH).await;

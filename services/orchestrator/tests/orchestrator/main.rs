@@ -11,6 +11,7 @@ mod harness;
 mod input;
 mod list;
 mod peers;
+mod quota;
 mod records;
 mod recovery;
 mod start;

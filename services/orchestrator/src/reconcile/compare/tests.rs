@@ -50,6 +50,7 @@ fn row(phase: Phase, intent: Option<Intent>, runs_in: Option<InstanceId>) -> Kno
         created_at: Timestamp::EPOCH,
         ttl: Duration::ZERO,
         idle_timeout: Duration::ZERO,
+        memory: 0,
         operations: None,
     };
     let state = State {

@@ -10,11 +10,12 @@ async fn rows_are_found_by_what_is_due() {
         created(&store, &second).await;
         assert!(store.expired(at(999)).await.expect("none").is_empty());
         assert_eq!(store.expired(at(1_000)).await.expect("both").len(), 2);
-        assert!(
+        assert_eq!(
             store
                 .save(&deleted(&first, 3), &lease("me", 2), Beside::default())
                 .await
-                .expect("save")
+                .expect("save"),
+            Saved::Written
         );
         let expired = store.expired(at(1_000)).await.expect("one");
         assert_eq!(expired, std::slice::from_ref(&second.facts.id));

@@ -61,6 +61,7 @@ async fn own_records_are_written_with_their_rows_or_not_at_all_and_are_one_chain
             .await;
         assert!(matches!(found, Ok(Creation::Live(_))));
         let with = |action| Beside {
+            uses: None,
             entry: Some(entry(action)),
             request: None,
         };
@@ -69,11 +70,11 @@ async fn own_records_are_written_with_their_rows_or_not_at_all_and_are_one_chain
             ..ready(&first)
         };
         let saved = store.save(&late, &lease("me", 2), with("late")).await;
-        assert!(!saved.expect("another version"));
+        assert_eq!(saved.expect("another version"), Saved::Stale);
         let saved = store
             .save(&ready(&first), &lease("me", 2), with("ready"))
             .await;
-        assert!(saved.expect("save"));
+        assert_eq!(saved.expect("save"), Saved::Written);
         let noted = ["a", "b", "c"].map(|action| store.record(entry(action)));
         for noted in futures_util::future::join_all(noted).await {
             noted.expect("recorded");

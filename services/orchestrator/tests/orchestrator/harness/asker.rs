@@ -26,6 +26,12 @@ impl Asker {
         Self::with(tenant, None, true)
     }
 
+    pub(crate) fn administrator() -> Self {
+        let mut administrator = Self::with("mesh", Some("root"), false);
+        administrator.0.roles.push(Role::Admin);
+        administrator
+    }
+
     pub(crate) fn without_operator(mut self) -> Self {
         self.0.roles.retain(|role| *role != Role::Operator);
         self

@@ -5,13 +5,14 @@ use sandgate_api::audit::v1::audit_service_client::AuditServiceClient;
 use sandgate_api::orchestrator::v1 as pb;
 use sandgate_api::orchestrator::v1::endpoint_service_client::EndpointServiceClient;
 use sandgate_api::orchestrator::v1::instance_service_client::InstanceServiceClient;
+use sandgate_api::orchestrator::v1::quota_service_client::QuotaServiceClient;
 use sandgate_api::orchestrator::v1::sandbox_service_client::SandboxServiceClient;
 use sandgate_api::orchestrator::v1::template_service_client::TemplateServiceClient;
 use sandgate_rpc::{Channel, ChannelOptions, Peer, Service};
 use tonic::{Request, Status, Streaming};
 
 use super::asker::by;
-use super::{END, Harness, Run, of, seconds};
+use super::{Asker, END, Harness, Run, of, seconds};
 
 impl Harness {
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
@@ -37,6 +38,32 @@ impl Harness {
 
     pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
         AuditServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn quotas(&self) -> QuotaServiceClient<Channel> {
+        QuotaServiceClient::new(self.channel.clone())
+    }
+
+    /// Sets a quota as an administrator.
+    pub(crate) async fn set_quota(&self, quota: pb::Quota) -> Result<pb::Quota, Status> {
+        let root = self.as_asker(Asker::administrator());
+        let request = root.request(pb::SetQuotaRequest { quota: Some(quota) });
+        let answer = root.quotas().set_quota(request).await?.into_inner();
+        Ok(answer.quota.expect("a quota"))
+    }
+
+    /// The quota of a tenant or a user of it, and what is used.
+    pub(crate) async fn quota(
+        &self,
+        tenant: &str,
+        user: &str,
+    ) -> Result<(pb::Quota, pb::QuotaUsage), Status> {
+        let request = self.request(pb::GetQuotaRequest {
+            tenant: tenant.to_owned(),
+            user: user.to_owned(),
+        });
+        let answer = self.quotas().get_quota(request).await?.into_inner();
+        Ok((answer.quota.expect("a quota"), answer.usage.expect("usage")))
     }
 
     pub(crate) async fn create(
