@@ -6,8 +6,8 @@ use sandgate_telemetry::metric::{Counter, Durations, Label, Meters, Metric};
 use sandgate_telemetry::{propagation, semconv};
 use sandgate_types::RouteName;
 use tokio::time::Instant;
-use tracing::Span;
 use tracing::field::Empty;
+use tracing::{Level, Span};
 
 use crate::records::Who;
 use crate::refusal::Refusal;
@@ -89,6 +89,9 @@ impl Instruments {
         self.durations
             .record(observed.began.elapsed(), (observed.listener,));
         let span = &observed.span;
+        if span.is_disabled() {
+            return;
+        }
         span.record(semconv::OTEL_NAME, who.action.as_str());
         propagation::rename(span, &who.action);
         span.record(semconv::TENANT, who.tenant.as_str());
@@ -127,19 +130,37 @@ pub(crate) fn asked(span: &Span, status: Option<StatusCode>) {
     }
 }
 
+macro_rules! request_span {
+    ($level:expr, $target:expr, $head:expr, $request:expr) => {
+        tracing::span!(
+            target: $target,
+            $level,
+            "gate",
+            { semconv::OTEL_NAME } = Empty,
+            { semconv::OTEL_KIND } = semconv::KIND_SERVER,
+            { semconv::HTTP_REQUEST_METHOD } = $head.method.as_str(),
+            { semconv::REQUEST_ID } = $request,
+            { semconv::TENANT } = Empty,
+            { semconv::SANDBOX } = Empty,
+            { semconv::VERDICT } = Empty,
+        )
+    };
+}
+
 /// Begins a request: its span continues the trace of whoever sent it.
 pub(crate) fn begin(listener: Listener, head: &Parts, request: &str) -> Observed {
-    let span = tracing::info_span!(
-        "gate",
-        { semconv::OTEL_NAME } = Empty,
-        { semconv::OTEL_KIND } = semconv::KIND_SERVER,
-        { semconv::HTTP_REQUEST_METHOD } = head.method.as_str(),
-        { semconv::REQUEST_ID } = request,
-        { semconv::TENANT } = Empty,
-        { semconv::SANDBOX } = Empty,
-        { semconv::VERDICT } = Empty,
-    );
-    propagation::set_parent(&span, &head.headers);
+    let span = match listener {
+        // Nothing is logged of an agent's request but for debugging: where nobody collects traces either, there is
+        // no span, which would cost as much as all that is decided.
+        Listener::Sandbox if !propagation::has_trace(&head.headers) => {
+            request_span!(Level::DEBUG, propagation::ROOT, head, request)
+        }
+        Listener::Sandbox | Listener::Client => {
+            let span = request_span!(Level::INFO, module_path!(), head, request);
+            propagation::set_parent(&span, &head.headers);
+            span
+        }
+    };
     Observed {
         listener,
         began: Instant::now(),

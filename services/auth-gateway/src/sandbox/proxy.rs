@@ -81,9 +81,11 @@ pub(super) async fn to_upstream(
         (policy::Body::Json(_) | policy::Body::Messages(_), None) => return Err(Refusal::Broken),
     };
     let span = observe::asking(&spec.name, &head.method);
-    sandgate_telemetry::propagation::inject(&span, &mut crossing);
-    // Where in a trace it is asked is ours to say; this is whatever the sandbox wrote.
-    crossing.remove("tracestate");
+    // Where in a trace it is asked is ours to say, and nothing of what the sandbox wrote about it has crossed.
+    if !span.is_disabled() {
+        sandgate_telemetry::propagation::inject(&span, &mut crossing);
+        crossing.remove("tracestate");
+    }
     let mut outgoing = Request::new(body);
     *outgoing.method_mut() = head.method;
     *outgoing.headers_mut() = crossing;
