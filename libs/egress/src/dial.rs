@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -52,9 +53,13 @@ pub(crate) enum DialError {
     NoRoots,
 }
 
-/// Dials one upstream.
+/// Dials one upstream. Each request has one, whether it dials or not, so a clone costs next to nothing.
 #[derive(Debug, Clone)]
-pub(crate) struct Dialer {
+pub(crate) struct Dialer(Arc<Target>);
+
+/// Where a dialer leads, and how.
+#[derive(Debug)]
+struct Target {
     spec: UpstreamSpec,
     grpc: bool,
     dialing: Dialing,
@@ -62,20 +67,20 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     pub(crate) fn new(spec: UpstreamSpec, grpc: bool, dialing: Dialing) -> Self {
-        Self {
+        Self(Arc::new(Target {
             spec,
             grpc,
             dialing,
-        }
+        }))
     }
 
     async fn dial(self) -> Result<Stream, DialError> {
         let addresses = self.addresses().await?;
-        let literal = self.spec.is_literal_loopback();
+        let literal = self.0.spec.is_literal_loopback();
         let allowed = Allowed {
-            networks: &self.spec.networks,
-            loopback: literal && self.dialing.loopback,
-            own: &self.dialing.own,
+            networks: &self.0.spec.networks,
+            loopback: literal && self.0.dialing.loopback,
+            own: &self.0.dialing.own,
         };
         let mut last = DialError::NoAddress;
         for address in addresses.into_iter().take(ADDRESSES_MAX) {
@@ -92,23 +97,23 @@ impl Dialer {
     }
 
     async fn addresses(&self) -> Result<Vec<SocketAddr>, DialError> {
-        if let Some(literal) = self.spec.literal() {
-            return Ok(vec![SocketAddr::new(literal, self.spec.port)]);
+        if let Some(literal) = self.0.spec.literal() {
+            return Ok(vec![SocketAddr::new(literal, self.0.spec.port)]);
         }
-        let host = (self.spec.host.as_str(), self.spec.port);
+        let host = (self.0.spec.host.as_str(), self.0.spec.port);
         let found = tokio::net::lookup_host(host).await;
         Ok(found.map_err(DialError::Resolve)?.collect())
     }
 
     async fn secure(&self, stream: TcpStream) -> Result<Stream, DialError> {
         stream.set_nodelay(true).map_err(DialError::Connect)?;
-        match self.spec.scheme {
+        match self.0.spec.scheme {
             Scheme::Http => Ok(Stream::Plain(TokioIo::new(stream))),
             Scheme::Https => {
-                let roots = self.dialing.roots.as_ref().ok_or(DialError::NoRoots)?;
+                let roots = self.0.dialing.roots.as_ref().ok_or(DialError::NoRoots)?;
                 let Ways { grpc, http } = roots.current();
-                let config = if self.grpc { grpc } else { http };
-                let name = ServerName::try_from(self.spec.tls_name.clone());
+                let config = if self.0.grpc { grpc } else { http };
+                let name = ServerName::try_from(self.0.spec.tls_name.clone());
                 let name = name.map_err(|error| DialError::Tls(io::Error::other(error)))?;
                 let connector = TlsConnector::from(config);
                 let stream = connector.connect(name, stream).await;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::uri::{Authority, Parts};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -52,6 +53,8 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Upstream {
     spec: UpstreamSpec,
+    /// As it stands in each request; none for one that cannot.
+    authority: Option<Authority>,
     dialing: Dialing,
     /// Whether it is spoken to in HTTP/2 only.
     grpc: bool,
@@ -63,6 +66,7 @@ impl Upstream {
     #[must_use]
     pub fn new(spec: UpstreamSpec, grpc: bool, threads: usize, dialing: Dialing) -> Self {
         Self {
+            authority: Authority::try_from(spec.authority()).ok(),
             spec,
             dialing,
             grpc,
@@ -80,7 +84,7 @@ impl Upstream {
         mut request: Request<Body>,
         target: &str,
     ) -> Result<Response<Incoming>, Failure> {
-        *request.uri_mut() = self.uri(target).map_err(|_| Failure::Broken)?;
+        *request.uri_mut() = self.uri(target).ok_or(Failure::Broken)?;
         *request.version_mut() = if self.grpc {
             http::Version::HTTP_2
         } else {
@@ -102,16 +106,16 @@ impl Upstream {
         Ok(response)
     }
 
-    fn uri(&self, target: &str) -> Result<Uri, http::Error> {
+    fn uri(&self, target: &str) -> Option<Uri> {
         let scheme = match self.spec.scheme {
             Scheme::Http => http::uri::Scheme::HTTP,
             Scheme::Https => http::uri::Scheme::HTTPS,
         };
-        Uri::builder()
-            .scheme(scheme)
-            .authority(self.spec.authority())
-            .path_and_query(target)
-            .build()
+        let mut parts = Parts::default();
+        parts.scheme = Some(scheme);
+        parts.authority.clone_from(&self.authority);
+        parts.path_and_query = Some(target.parse().ok()?);
+        Uri::from_parts(parts).ok()
     }
 
     fn client(&self) -> UpstreamClient {

@@ -51,7 +51,9 @@ pub(crate) async fn serve(taken: Taken, gate: Arc<Gate>, shutdown: Shutdown) {
         let (gate, instance) = (Arc::clone(&gate), hold.instance.clone());
         move |request| {
             let (gate, instance) = (Arc::clone(&gate), instance.clone());
-            async move { Ok::<_, Infallible>(answer(&gate, &instance, request).await) }
+            // Boxed: it is a few thousand bytes, which would move with each step of the stream that awaits it.
+            let answered = Box::pin(async move { answer(&gate, &instance, request).await });
+            async move { Ok::<_, Infallible>(answered.await) }
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
