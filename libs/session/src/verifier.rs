@@ -4,6 +4,7 @@
 //! signature, time. Revocation, instance and generation are the caller's to check, on every request:
 //! [`crate::RevocationSet::matches`], [`Claims::check_instance`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sandgate_types::Timestamp;
@@ -23,8 +24,8 @@ pub const LEEWAY: Duration = Duration::from_secs(30);
 pub struct Verified {
     /// The key.
     pub kid: String,
-    /// What was signed.
-    pub claims: Claims,
+    /// What was signed; shared, since each request under a token that is remembered keeps it.
+    pub claims: Arc<Claims>,
 }
 
 /// Verifies by a set of public keys.
@@ -63,7 +64,7 @@ impl Verifier {
         signed_by(key, &compact)?;
         let verified = Verified {
             kid: compact.header.kid,
-            claims,
+            claims: Arc::new(claims),
         };
         verified.check(&self.keys, audience, now)?;
         Ok(verified)

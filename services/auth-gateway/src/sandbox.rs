@@ -134,7 +134,7 @@ async fn serve_request(
     if !claims.policy_revision.is_known() {
         return Err(Refusal::PolicyRevisionUnknown);
     }
-    let claims = Arc::new(claims.clone());
+    let claims = Arc::clone(claims);
     let subject = Subject::Session {
         claims: Arc::clone(&claims),
         route: None,

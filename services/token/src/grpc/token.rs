@@ -1,5 +1,7 @@
 //! TokenService.
 
+use std::sync::Arc;
+
 use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::token_service_server::TokenService;
 use sandgate_api::{duration_from, timestamp_from, timestamp_to};
@@ -93,7 +95,7 @@ fn renew(core: &Core, caller: &Caller, token: &str) -> Result<Pair, SessionError
     if !is_session_of(&claims, caller) {
         return Err(SessionError::OtherToken);
     }
-    core.renew_session(claims)
+    core.renew_session(Arc::unwrap_or_clone(claims))
 }
 
 fn is_session_of(claims: &Claims, caller: &Caller) -> bool {
@@ -136,7 +138,7 @@ fn validate(
     if core.feed.revoked().matches(&claims) {
         Err(TokenRefusal::Revoked)
     } else {
-        Ok(claims)
+        Ok(Arc::unwrap_or_clone(claims))
     }
 }
 

@@ -229,7 +229,8 @@ impl Token {
             .verifier()
             .await
             .verify(token, audience, self.home.clock.now());
-        verified.expect("a token that verifies").claims
+        let verified = verified.expect("a token that verifies");
+        Arc::unwrap_or_clone(verified.claims)
     }
 
     pub(crate) async fn renew(&self, daemon: &str) -> Result<pb::TokenPair, Status> {
