@@ -12,7 +12,7 @@ use crate::data_dir::{self, Claim, DataDir, Lock, NotSetUp, Published, Share};
 use crate::mesh::Mesh;
 use crate::report::{Report, Unwritten, line, print};
 use crate::signals::Signals;
-use crate::{config, conversation, init, quota, run, up};
+use crate::{config, conversation, init, policy, quota, run, up};
 
 /// How long a mesh may take that is starting or ending; it syncs and suspends what runs then.
 const REACH_LIMIT: Duration = Duration::from_secs(120);
@@ -59,6 +59,9 @@ async fn dispatch(data_dir: Option<PathBuf>, command: Command) -> anyhow::Result
         print(&secret)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Policy(args) = &command {
+        return policy::policy(args);
+    }
     let homes = config::homes()?;
     let path = data_dir.unwrap_or_else(|| homes.data.join("sandgate"));
     if command.asks() && data_dir::is_vacant(&path) {
@@ -87,6 +90,7 @@ async fn dispatch(data_dir: Option<PathBuf>, command: Command) -> anyhow::Result
             ask(&data, &args.mesh, work).await
         }
         Command::GenSecret
+        | Command::Policy(_)
         | Command::Orchestrator(_)
         | Command::Token(_)
         | Command::AuthGateway(_)

@@ -11,6 +11,7 @@ mod failure;
 mod follow;
 mod init;
 mod mesh;
+mod policy;
 mod quota;
 mod report;
 mod run;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         | Command::Suspend(_)
         | Command::Rm(_)
         | Command::Files(_)
-        | Command::Quota(_)) => command::run(data_dir, own),
+        | Command::Quota(_)
+        | Command::Policy(_)) => command::run(data_dir, own),
     }
 }

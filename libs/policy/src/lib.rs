@@ -12,6 +12,7 @@ mod fields;
 mod headers;
 mod parse;
 mod place;
+mod read;
 mod route;
 mod table;
 
@@ -19,7 +20,8 @@ pub use body::{Body, BodyRefused, JsonBody, Messages};
 pub use clause::{Clause, Denial};
 pub use decide::{Allowed, Asked, Verdict, answer_headers, decide};
 pub use headers::{GRPC_REQUEST_ALWAYS, GRPC_RESPONSE_ALWAYS, Twice, is_grpc, is_reserved, only};
-pub use parse::{FILE_MAX_BYTES, parse};
+pub use parse::parse;
 pub use place::with_lines;
+pub use read::read;
 pub use route::{Claim, Credential, Forward, Limits, Lower, Matching, Rate, RouteSpec};
 pub use table::Policy;

@@ -15,8 +15,6 @@ use crate::fields;
 use crate::place::with_lines;
 use crate::route::{Matching, RouteSpec};
 
-/// A policy of ten thousand routes fits; a larger file is another file.
-pub const FILE_MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// What the tables of a gate are sized for.
 const ROUTES_MAX: usize = 10_000;
 

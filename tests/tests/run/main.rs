@@ -3,6 +3,7 @@
 mod commands;
 mod ends;
 mod names;
+mod policy;
 mod story;
 
 use std::io::{BufRead as _, BufReader, Read};

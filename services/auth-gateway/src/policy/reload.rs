@@ -5,14 +5,13 @@
 //! connections and what their limits have counted.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use sandgate_egress::{Dialing, Roots, Scheme};
-use sandgate_policy::{FILE_MAX_BYTES, Matching, parse, with_lines};
+use sandgate_policy::{Matching, parse, read, with_lines};
 use sandgate_rpc::Fingerprint;
 use sandgate_types::{Malformed, RouteName, Violations};
 
@@ -161,26 +160,6 @@ impl Policies {
             }
         }
     }
-}
-
-fn read(file: &Path) -> Result<String, Violations> {
-    let refuse = |rule: String| {
-        Violations::from(Malformed::new(
-            "policy",
-            format!("{rule} ({})", file.display()),
-        ))
-    };
-    let mut text = String::new();
-    let opened = std::fs::File::open(file)
-        .map_err(|error| refuse(format!("must name a file that can be read: {error}")))?;
-    opened
-        .take(FILE_MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| refuse(format!("must name a file of text: {error}")))?;
-    if text.len() as u64 > FILE_MAX_BYTES {
-        return Err(refuse("must name a file of at most 8MiB".to_owned()));
-    }
-    Ok(text)
 }
 
 /// The files that a policy names, so that a change of one is noticed. What is malformed is found by `parse`.
