@@ -257,6 +257,8 @@ pub(crate) struct FilesArgs {
 pub(crate) enum PolicyArgs {
     /// Check whether a gate would take the file, and name every problem with its line
     Check(PolicyFileArgs),
+    /// Tell what changes from one policy to another, and whether sandboxes may do more or less for it
+    Diff(DiffArgs),
     /// Tell what the policy makes of a request: the route and what goes to its upstream, or which part refuses
     Explain(ExplainArgs),
 }
@@ -270,6 +272,17 @@ pub(crate) struct PolicyFileArgs {
     /// CA certificates of https:// upstreams, in PEM [default: none, so the policy can have no such route]
     #[arg(long, env = "SANDGATE_UPSTREAM_ROOTS", value_name = "FILE")]
     pub(crate) upstream_roots: Option<PathBuf>,
+}
+
+/// Which two policies.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The policy before
+    #[arg(value_name = "OLD")]
+    pub(crate) old: PathBuf,
+    /// The policy after
+    #[command(flatten)]
+    pub(crate) new: PolicyFileArgs,
 }
 
 /// Which request, of which session.

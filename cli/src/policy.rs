@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sandgate_policy::{
-    Asked, Body, Denial, Policy, RouteSpec, Verdict, decide, parse, read, with_lines,
+    Asked, Body, Change, Denial, Effect, Policy, RouteSpec, Verdict, decide, diff, parse, read,
+    with_lines,
 };
 use sandgate_session::{Audience, Claims, Operations};
 use sandgate_types::{
@@ -19,7 +20,7 @@ use sandgate_types::{
     TenantId, Timestamp, TokenId, UserId, Violations,
 };
 
-use crate::args::{ExplainArgs, PolicyArgs, PolicyFileArgs};
+use crate::args::{DiffArgs, ExplainArgs, PolicyArgs, PolicyFileArgs};
 use crate::report::{line, print};
 
 /// Does what is asked. A file that is refused, and a request that is, end in failure.
@@ -33,11 +34,43 @@ pub(crate) fn policy(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
             }
             Err(violations) => Ok(refused(&file.file, &violations)),
         },
+        PolicyArgs::Diff(args) => compare(args),
         PolicyArgs::Explain(args) => match open(&args.file) {
             Ok((text, routes)) => explain(&text, routes, args),
             Err(violations) => Ok(refused(&args.file.file, &violations)),
         },
     }
+}
+
+/// Prints what changes; two policies that say the same print nothing.
+fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+    let old = PolicyFileArgs {
+        file: args.old.clone(),
+        upstream_roots: args.new.upstream_roots.clone(),
+    };
+    let old = match open(&old) {
+        Ok((_, routes)) => routes,
+        Err(violations) => return Ok(refused(&args.old, &violations)),
+    };
+    let new = match open(&args.new) {
+        Ok((_, routes)) => routes,
+        Err(violations) => return Ok(refused(&args.new.file, &violations)),
+    };
+    for Change {
+        route,
+        part,
+        effect,
+    } in diff(&old, &new)
+    {
+        let route = route.as_str();
+        let what = match (part, effect) {
+            (Some(part), _) => part,
+            (None, Effect::Narrows) => "is gone",
+            (None, Effect::Widens | Effect::Changes) => "is new",
+        };
+        print(&format!("{route} {what}: {}", effect.as_str()))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn open(args: &PolicyFileArgs) -> Result<(String, Vec<RouteSpec>), Violations> {

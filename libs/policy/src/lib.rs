@@ -7,6 +7,7 @@
 mod body;
 mod clause;
 mod decide;
+mod diff;
 mod document;
 mod fields;
 mod headers;
@@ -19,6 +20,7 @@ mod table;
 pub use body::{Body, BodyRefused, JsonBody, Messages};
 pub use clause::{Clause, Denial};
 pub use decide::{Allowed, Asked, Verdict, answer_headers, decide};
+pub use diff::{Change, Effect, diff};
 pub use headers::{GRPC_REQUEST_ALWAYS, GRPC_RESPONSE_ALWAYS, Twice, is_grpc, is_reserved, only};
 pub use parse::parse;
 pub use place::with_lines;

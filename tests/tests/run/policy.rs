@@ -63,6 +63,28 @@ fn a_policy_is_checked_whole_and_makes_no_mesh() {
 }
 
 #[test]
+fn a_change_of_a_policy_says_what_it_lets_in() {
+    let scene = Scene::with(POLICY);
+    let old = scene.0.path().join("old.yaml");
+    std::fs::write(&old, POLICY.replace("[GET]", "[GET, POST]")).expect("write");
+    let old = old.display().to_string();
+    let new = scene.0.path().join("policy.yaml").display().to_string();
+    let said = |old: &str, new: &str| {
+        let arguments = ["policy", "diff", old, new];
+        let output = scene
+            .0
+            .sandgate(arguments)
+            .output()
+            .expect("start sandgate");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(said(&old, &new), "dictionary http.methods: narrows\n");
+    assert_eq!(said(&new, &old), "dictionary http.methods: widens\n");
+    assert_eq!(said(&new, &new), "");
+}
+
+#[test]
 fn a_request_is_explained_by_its_route_or_by_the_line_that_refuses_it() {
     let scene = Scene::with(POLICY);
     let (output, said) = scene.ask("explain", &["/r/dictionary/define?word=x", "--user", "ann"]);
