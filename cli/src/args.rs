@@ -1,11 +1,17 @@
 //! What the command line takes. Nothing is decided here.
 
+mod policy;
+mod quota;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+pub(crate) use policy::{DiffArgs, ExplainArgs, PolicyArgs, PolicyFileArgs};
+pub(crate) use quota::{HolderArgs, LimitArgs, QuotaArgs, QuotaVerb};
 
 /// Gives every AI-agent conversation its own isolated sandbox, and one gate as the only way in and out.
 #[derive(Debug, Parser)]
@@ -250,134 +256,6 @@ pub(crate) struct FilesArgs {
     /// The mesh, where none is running.
     #[command(flatten)]
     pub(crate) mesh: RunMeshArgs,
-}
-
-/// What to ask of a policy file.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyArgs {
-    /// Check whether a gate would take the file, and name every problem with its line
-    Check(PolicyFileArgs),
-    /// Tell what changes from one policy to another, and whether sandboxes may do more or less for it
-    Diff(DiffArgs),
-    /// Tell what the policy makes of a request: the route and what goes to its upstream, or which part refuses
-    Explain(ExplainArgs),
-}
-
-/// Which policy.
-#[derive(Debug, Args)]
-pub(crate) struct PolicyFileArgs {
-    /// The policy
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// CA certificates of https:// upstreams, in PEM [default: none, so the policy can have no such route]
-    #[arg(long, env = "SANDGATE_UPSTREAM_ROOTS", value_name = "FILE")]
-    pub(crate) upstream_roots: Option<PathBuf>,
-}
-
-/// Which two policies.
-#[derive(Debug, Args)]
-pub(crate) struct DiffArgs {
-    /// The policy before
-    #[arg(value_name = "OLD")]
-    pub(crate) old: PathBuf,
-    /// The policy after
-    #[command(flatten)]
-    pub(crate) new: PolicyFileArgs,
-}
-
-/// Which request, of which session.
-#[derive(Debug, Args)]
-pub(crate) struct ExplainArgs {
-    /// The policy.
-    #[command(flatten)]
-    pub(crate) file: PolicyFileArgs,
-    /// What is asked for on 127.0.0.1:4040: /r/ROUTE/PATH, or a gRPC method like /package.Service/Method
-    #[arg(value_name = "PATH")]
-    pub(crate) path: String,
-    /// The method
-    #[arg(long, short = 'X', value_name = "METHOD", default_value = "GET")]
-    pub(crate) method: String,
-    /// A header, 'NAME: VALUE'; may be repeated, and 'content-type: application/grpc' makes a gRPC call
-    #[arg(long, short = 'H', value_name = "HEADER")]
-    pub(crate) header: Vec<String>,
-    /// The session's tenant
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub(crate) tenant: String,
-    /// The session's user
-    #[arg(long, value_name = "NAME", default_value = "user")]
-    pub(crate) user: String,
-    /// The session's conversation
-    #[arg(long, value_name = "NAME", default_value = "conversation")]
-    pub(crate) conversation: String,
-    /// An operation that the session's token carries; may be repeated [default: all]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) operation: Vec<String>,
-}
-
-/// What to do about quotas.
-#[derive(Debug, Args)]
-pub(crate) struct QuotaArgs {
-    /// Set, show or list.
-    #[command(subcommand)]
-    pub(crate) verb: QuotaVerb,
-    /// The mesh, where none is running.
-    #[command(flatten)]
-    pub(crate) mesh: RunMeshArgs,
-}
-
-/// What to do about a quota.
-#[derive(Debug, Subcommand)]
-pub(crate) enum QuotaVerb {
-    /// Show the quota of a tenant or a user, and what is used of it
-    Get {
-        /// Whose.
-        #[command(flatten)]
-        holder: HolderArgs,
-    },
-    /// Set a quota in the place of the one before; what is left out is not limited, and without any limit it is removed
-    Set {
-        /// Whose.
-        #[command(flatten)]
-        holder: HolderArgs,
-        /// The limits.
-        #[command(flatten)]
-        limits: LimitArgs,
-    },
-    /// List all quotas
-    List,
-}
-
-/// Whose quota.
-#[derive(Debug, Args)]
-pub(crate) struct HolderArgs {
-    /// The tenant
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub(crate) tenant: String,
-    /// A user of the tenant, or '*' for each who has no quota of their own [default: the tenant as a whole]
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) user: String,
-}
-
-/// How much.
-#[derive(Debug, Args)]
-pub(crate) struct LimitArgs {
-    /// Sandboxes that run, or are about to
-    #[arg(long, value_name = "N")]
-    pub(crate) live: Option<i32>,
-    /// Suspended sandboxes
-    #[arg(long, value_name = "N")]
-    pub(crate) suspended: Option<i32>,
-    /// Memory of running sandboxes by the limits of their templates, like 16GiB
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) memory: Option<String>,
-    /// Creates and resumes in a second
-    #[arg(long, value_name = "N")]
-    pub(crate) starts_per_second: Option<i32>,
 }
 
 /// The arguments of a service, which parses them itself.
