@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use sandgate_policy::{self as policy, Asked, Verdict, decide};
+use sandgate_policy::{Asked, Verdict, decide};
 use sandgate_session::Claims;
 use sandgate_types::RouteName;
 use tonic::body::Body;
@@ -13,7 +13,7 @@ use crate::error::Dialect;
 use crate::gate::Gate;
 use crate::records::Who;
 use crate::refusal::{Clause, Denial, Refusal};
-use crate::sandbox::proxy::{Writing, to_upstream};
+use crate::sandbox::proxy::{Asking, to_upstream};
 use crate::streams::Open;
 
 /// Decides by the policy, and passes on what it allows.
@@ -60,16 +60,14 @@ pub(super) async fn serve(
             clause: Clause::Route,
         }));
     }
-    gate.records.allowed(who)?;
-    gate.activity
-        .note(&claims.instance, &claims.sandbox, gate.clock.now());
-    let writing = (route.spec.body != policy::Body::AsIs).then(|| Writing {
-        claims: Arc::clone(claims),
-        held: gate.buffers.hold(&claims.sandbox),
-        records: gate.records.clone(),
-        who: who.clone(),
-    });
-    to_upstream(request, allowed, writing, open, dialect).await
+    let asking = Asking {
+        gate,
+        who,
+        claims,
+        open,
+        dialect,
+    };
+    to_upstream(request, allowed, asking).await
 }
 
 /// What the audit log says of a request to a route; the path may hold anything and is not repeated.

@@ -11,33 +11,39 @@ use tonic::body::Body;
 use tracing::Instrument as _;
 
 use crate::body::{self, Rewriting};
-use crate::buffers::Held;
 use crate::error::Dialect;
+use crate::gate::Gate;
 use crate::guard::{Guarded, Verdict, boxed};
 use crate::observe;
 use crate::policy::Route;
-use crate::records::{Records, Who};
+use crate::records::Who;
 use crate::refusal::Refusal;
 use crate::streams::Open;
 use crate::workers;
 
-/// A body that is taken apart: by whose claims it is written, and as what it is counted.
-pub(super) struct Writing {
-    pub(super) claims: Arc<Claims>,
-    pub(super) held: Held,
-    /// Where it is noted that one of many messages was refused.
-    pub(super) records: Records,
-    pub(super) who: Who,
+/// Who asks, and by what that is held.
+pub(super) struct Asking<'a> {
+    pub(super) gate: &'a Gate,
+    pub(super) who: &'a Who,
+    pub(super) claims: &'a Arc<Claims>,
+    pub(super) open: Arc<Open>,
+    pub(super) dialect: Dialect,
 }
 
-/// Sends a request on and answers what comes back, under the limits of its route.
+/// Sends a request on and answers what comes back, under the limits of its route. It is on record as allowed right
+/// before the upstream hears of it: until then, what it carries may still refuse it.
 pub(super) async fn to_upstream(
     request: Request<Incoming>,
     allowed: Allowed<Route>,
-    writing: Option<Writing>,
-    open: Arc<Open>,
-    dialect: Dialect,
+    asking: Asking<'_>,
 ) -> Result<Response<Body>, Refusal> {
+    let Asking {
+        gate,
+        who,
+        claims,
+        open,
+        dialect,
+    } = asking;
     let Allowed {
         route,
         target,
@@ -58,28 +64,27 @@ pub(super) async fn to_upstream(
         .trailers(|_| HeaderMap::new())
         .holds(&open)
         .tells(&verdict);
-    let (body, noting) = match (&spec.body, writing) {
-        (policy::Body::Json(json), Some(writing)) => {
+    let held = || gate.buffers.hold(&claims.sandbox);
+    let (body, noting) = match &spec.body {
+        policy::Body::AsIs => (boxed(guarded), None),
+        policy::Body::Json(json) => {
             let to = (&spec.name, &head.method);
-            let Writing { claims, held, .. } = writing;
-            let whole = body::json(guarded, &verdict, json, to, &claims, held).await?;
+            let whole = body::json(guarded, &verdict, json, to, claims, held()).await?;
             (Body::new(whole), None)
         }
-        (policy::Body::Messages(_), Some(writing)) => {
-            let Writing {
-                claims,
-                held,
-                records,
-                who,
-            } = writing;
-            let of = Arc::clone(&route);
-            let rewriting = Rewriting::new(guarded, of, &target, claims, &verdict, held);
-            (Body::new(rewriting), Some((records, who)))
+        policy::Body::Messages(_) => {
+            let (of, claims) = (Arc::clone(&route), Arc::clone(claims));
+            let rewriting = Rewriting::new(guarded, of, &target, claims, &verdict, held());
+            // A message in the middle of a stream may still be refused, which is noted then.
+            (
+                Body::new(rewriting),
+                Some((gate.records.clone(), who.clone())),
+            )
         }
-        (policy::Body::AsIs, _) => (boxed(guarded), None),
-        // Nothing goes on that nobody wrote.
-        (policy::Body::Json(_) | policy::Body::Messages(_), None) => return Err(Refusal::Broken),
     };
+    gate.records.allowed(who)?;
+    gate.activity
+        .note(&claims.instance, &claims.sandbox, gate.clock.now());
     let span = observe::asking(&spec.name, &head.method);
     // Where in a trace it is asked is ours to say, and nothing of what the sandbox wrote about it has crossed.
     if !span.is_disabled() {

@@ -174,6 +174,11 @@ async fn json_that_two_readers_read_differently_reaches_nobody_and_the_rule_is_t
     assert_eq!(scene.post(&long).await.http, 413);
     assert_eq!(scene.reached(), 0);
     scene.world.recorded("chat POST", "BODY_REFUSED").await;
+    let records = scene.world.orchestrator.records.lock();
+    let allowed = |record: &sandgate_api::audit::v1::Record| {
+        record.action == "chat POST" && record.reason.is_empty()
+    };
+    assert!(!records.iter().any(allowed), "none of them was allowed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
