@@ -86,11 +86,11 @@ impl Segment {
         let length = file.metadata()?.len();
         let mut reader = BufReader::new(&file);
         let mut whole = 0;
-        while let Some(record) = next_record(&mut reader)? {
+        while let Some((record, bytes)) = next_record(&mut reader)? {
             if record.sequence > acknowledged {
                 return Ok(false);
             }
-            whole += frame_bytes(&record);
+            whole += bytes;
         }
         Ok(whole == length)
     }
@@ -109,9 +109,9 @@ impl Segment {
         let mut place = from;
         let mut records = Vec::new();
         while records.len() < limit
-            && let Some(record) = next_record(&mut reader)?
+            && let Some((record, bytes)) = next_record(&mut reader)?
         {
-            place += frame_bytes(&record);
+            place += bytes;
             if record.sequence > after {
                 records.push((record, place));
             }
@@ -139,13 +139,8 @@ pub(crate) fn frame_sealed(bare: &pb::Record, to: &mut Vec<u8>) -> [u8; HASH_BYT
     hash
 }
 
-/// How long the frame of a record is, which was written by [`frame_sealed`].
-fn frame_bytes(record: &pb::Record) -> u64 {
-    u64::try_from(LENGTH_BYTES + record.encoded_len()).unwrap_or(u64::MAX)
-}
-
-/// The next whole record; nothing at the end, or before a frame that is not whole.
-fn next_record(reader: &mut impl Read) -> io::Result<Option<pb::Record>> {
+/// The next whole record, and how long its frame is; nothing at the end, or before a frame that is not whole.
+fn next_record(reader: &mut impl Read) -> io::Result<Option<(pb::Record, u64)>> {
     let mut length = [0; LENGTH_BYTES];
     if !filled(reader, &mut length)? {
         return Ok(None);
@@ -159,7 +154,9 @@ fn next_record(reader: &mut impl Read) -> io::Result<Option<pb::Record>> {
         return Ok(None);
     }
     let record = pb::Record::decode(bytes.as_slice()).ok();
-    Ok(record.filter(|record| record.hash == hash_of(record)))
+    let record = record.filter(|record| record.hash == hash_of(record));
+    let frame = u64::try_from(LENGTH_BYTES + length).unwrap_or(u64::MAX);
+    Ok(record.map(|record| (record, frame)))
 }
 
 fn filled(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
