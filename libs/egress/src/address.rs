@@ -78,11 +78,11 @@ impl Closed {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allowed<'a> {
     /// Ranges that the policy names.
-    pub networks: &'a [Network],
+    pub(crate) networks: &'a [Network],
     /// Whether the policy names the upstream by a loopback address.
-    pub loopback: bool,
+    pub(crate) loopback: bool,
     /// Our own listeners.
-    pub own: &'a [SocketAddr],
+    pub(crate) own: &'a [SocketAddr],
 }
 
 /// Whether the gate may dial an address.
