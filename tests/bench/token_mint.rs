@@ -22,10 +22,13 @@ use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::token_service_client::TokenServiceClient;
 use sandgate_e2e::bar::{Bar, processor_time};
 use sandgate_e2e::mesh::Home;
+use sandgate_e2e::minting::opening;
 use sandgate_e2e::processes::Plan;
 use sandgate_e2e::tls;
 use tonic::transport::Channel;
 
+/// What the sessions may call.
+const OPERATIONS: [&str; 4] = ["search", "mail-read", "mail-send", "files"];
 /// Calls of a turn; a turn takes a fraction of a second.
 const CALLS: usize = 2_000;
 /// Turns of each; odd, so that one is in the middle.
@@ -59,7 +62,11 @@ async fn compare(calls: usize, turns: usize) -> anyhow::Result<()> {
     let certificates = home.path().join("certificates");
     let token = plan.token();
     let ours = Minted::connect(token.pid(), &plan.token, &certificates).await?;
-    let sample = ours.client.clone().mint_session(request(0)).await?;
+    let sample = ours
+        .client
+        .clone()
+        .mint_session(opening(0, OPERATIONS))
+        .await?;
     let lengths: Vec<usize> = texts(sample.get_ref()).map(str::len).collect();
     let bare = peer::Peer::start(&certificates, &lengths)?;
     let theirs = Minted::connect(bare.pid(), &bare.address, &certificates).await?;
@@ -121,7 +128,7 @@ impl Minted {
         let mut client = TokenServiceClient::new(
             tls::channel(address, certificates, "orchestrator", "token").await?,
         );
-        client.mint_session(request(0)).await?;
+        client.mint_session(opening(0, OPERATIONS)).await?;
         Ok(Self { pid, client })
     }
 
@@ -145,7 +152,12 @@ impl Minted {
             callers.spawn(async move {
                 let mut answers = Vec::with_capacity(numbers.len());
                 for number in numbers {
-                    answers.push(client.mint_session(request(number)).await?.into_inner());
+                    answers.push(
+                        client
+                            .mint_session(opening(number, OPERATIONS))
+                            .await?
+                            .into_inner(),
+                    );
                 }
                 Ok::<_, tonic::Status>(answers)
             });
@@ -169,35 +181,6 @@ impl Minted {
             anyhow::ensure!(texts.len() == 3 * calls, "two sessions share a token");
         }
         Ok(spent / u32::try_from(calls)?)
-    }
-}
-
-/// The request with a number: what the orchestrator sends for a sandbox, the same length for each.
-fn request(number: usize) -> pb::MintSessionRequest {
-    let seconds = std::time::UNIX_EPOCH
-        .elapsed()
-        .map_or(0, |since| since.as_secs());
-    pb::MintSessionRequest {
-        session_id: format!("e{number:025}"),
-        tenant: "default".to_owned(),
-        user: "ann".to_owned(),
-        conversation: format!("conversation-{number:08}"),
-        sandbox_id: format!("s{number:025}"),
-        instance_id: format!("i{number:025}"),
-        generation: 1,
-        template_operations: ["search", "mail-read", "mail-send", "files"]
-            .map(str::to_owned)
-            .to_vec(),
-        requested_operations: None,
-        policy_revision: 1,
-        session_start: Some(prost_types::Timestamp {
-            seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
-            nanos: 0,
-        }),
-        session_max: Some(prost_types::Duration {
-            seconds: 24 * 3600,
-            nanos: 0,
-        }),
     }
 }
 

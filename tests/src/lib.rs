@@ -9,6 +9,7 @@ pub mod client;
 pub mod collector;
 pub mod config;
 pub mod mesh;
+pub mod minting;
 pub mod points;
 pub mod processes;
 pub mod python;

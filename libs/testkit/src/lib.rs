@@ -2,11 +2,13 @@
 //!
 //! Nothing in here changes what production code does; it only stands where a machine would stand.
 
+mod claims;
 mod clock;
 mod config;
 mod database;
 mod events;
 
+pub use claims::claims;
 pub use clock::TestClock;
 pub use database::{Fresh, PostgresUrls, each_database, postgres, postgres_urls, sqlite};
 pub use events::Events;

@@ -39,8 +39,6 @@ mod sandbox;
 mod server;
 mod streams;
 mod tally;
-#[cfg(test)]
-mod testing;
 mod trust;
 mod workers;
 

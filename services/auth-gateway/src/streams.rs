@@ -233,9 +233,9 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use sandgate_session::Operations;
+    use sandgate_testkit::claims;
 
     use super::*;
-    use crate::testing::claims;
 
     fn open(streams: &Arc<Streams>, tenant: &str) -> Result<Open, Refusal> {
         let claims = Arc::new(claims(tenant, "ann", Operations::All));

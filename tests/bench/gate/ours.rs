@@ -22,6 +22,7 @@ use sandgate_api::orchestrator::v1::watch_endpoints_response::Event;
 use sandgate_api::token::v1 as token;
 use sandgate_api::token::v1::token_service_client::TokenServiceClient;
 use sandgate_e2e::mesh::Home;
+use sandgate_e2e::minting::opening;
 use sandgate_e2e::processes::{Plan, Process, Service};
 use sandgate_e2e::tls;
 use sandgate_testkit::{InstanceLink, send_link};
@@ -36,6 +37,8 @@ use tonic::{Request, Response, Status};
 
 use crate::load::{Asking, Clients, Kind};
 
+/// What the sessions may call, among it the operations of the two routes that are asked for.
+const OPERATIONS: [&str; 4] = ["lookup", "score", "mail", "files"];
 /// Routes beside the two that are asked for.
 const OTHER_ROUTES: usize = 98;
 /// Instances in the gate's feed.
@@ -70,7 +73,9 @@ impl Ours {
         let policy = home.path().join("policy.yaml");
         std::fs::write(&policy, policy_text(port))?;
         let token_service = plan.token();
-        let instances: Vec<token::MintSessionRequest> = (0..INSTANCES).map(opening).collect();
+        let instances: Vec<token::MintSessionRequest> = (0..INSTANCES)
+            .map(|number| opening(number, OPERATIONS))
+            .collect();
 
         let mut standing_in = JoinSet::new();
         let listener = TcpListener::bind(&plan.orchestrator).await?;
@@ -177,7 +182,7 @@ async fn minting(
     let try_once = async || {
         let channel = tls::channel(address, certificates, "orchestrator", "token").await?;
         let mut client = TokenServiceClient::new(channel);
-        client.mint_session(opening(0)).await?;
+        client.mint_session(opening(0, OPERATIONS)).await?;
         Ok::<_, anyhow::Error>(client)
     };
     let mut looks = START_LIMIT.as_millis() / LOOK_EVERY.as_millis();
@@ -188,35 +193,6 @@ async fn minting(
             Err(_) => looks -= 1,
         }
         tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// The session of the instance with a number.
-fn opening(number: usize) -> token::MintSessionRequest {
-    let now = std::time::UNIX_EPOCH
-        .elapsed()
-        .map_or(0, |since| since.as_secs());
-    token::MintSessionRequest {
-        session_id: format!("e{number:025}"),
-        tenant: "default".to_owned(),
-        user: "ann".to_owned(),
-        conversation: format!("conversation-{number:08}"),
-        sandbox_id: format!("s{number:025}"),
-        instance_id: format!("i{number:025}"),
-        generation: 1,
-        template_operations: ["lookup", "score", "mail", "files"]
-            .map(str::to_owned)
-            .to_vec(),
-        requested_operations: None,
-        policy_revision: 1,
-        session_start: Some(prost_types::Timestamp {
-            seconds: i64::try_from(now).unwrap_or(i64::MAX),
-            nanos: 0,
-        }),
-        session_max: Some(prost_types::Duration {
-            seconds: 24 * 3600,
-            nanos: 0,
-        }),
     }
 }
 

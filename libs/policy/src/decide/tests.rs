@@ -3,13 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use proptest::prelude::*;
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
-use sandgate_session::{Audience, Operations};
-use sandgate_types::{
-    ConversationId, Generation, InstanceId, PolicyRevision, SandboxId, SessionId, TenantId,
-    Timestamp, TokenId, UserId,
-};
+use sandgate_session::Operations;
+use sandgate_testkit::claims;
 
 use super::*;
 
@@ -40,29 +35,6 @@ fn policy(text: &str) -> Policy {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("chmod");
     let routes = crate::parse(text, folder.path(), true).unwrap_or_else(|error| panic!("{error}"));
     Policy::new(routes.into_iter().map(Arc::new))
-}
-
-/// An agent's claims.
-fn claims(tenant: &str, user: &str, operations: Operations) -> Claims {
-    let mut rng = StdRng::seed_from_u64(1);
-    let at = Timestamp::from_seconds;
-    Claims {
-        token: TokenId::random(&mut rng),
-        audience: Audience::Agent,
-        tenant: TenantId::parse("tenant", tenant).expect("valid"),
-        user: UserId::parse("user", user).expect("valid"),
-        conversation: ConversationId::parse("conversation", "c").expect("valid"),
-        session: SessionId::random(&mut rng),
-        session_start: at(0),
-        session_end: at(3600),
-        sandbox: SandboxId::random(&mut rng),
-        instance: InstanceId::random(&mut rng),
-        generation: Generation::FIRST,
-        agent_operations: operations,
-        policy_revision: PolicyRevision::CURRENT,
-        issued_at: at(0),
-        expires_at: at(3600),
-    }
 }
 
 fn verdict(

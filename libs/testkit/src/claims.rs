@@ -1,4 +1,4 @@
-//! Fixtures of unit tests.
+//! What a session's token says, for tests of who decides by it.
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -8,8 +8,8 @@ use sandgate_types::{
     Timestamp, TokenId, UserId,
 };
 
-/// An agent's claims.
-pub(crate) fn claims(tenant: &str, user: &str, operations: Operations) -> Claims {
+/// An agent's claims; each call's are of the same session, which begins at 0 and is good for an hour.
+pub fn claims(tenant: &str, user: &str, operations: Operations) -> Claims {
     let mut rng = StdRng::seed_from_u64(1);
     let at = Timestamp::from_seconds;
     Claims {
