@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
@@ -17,18 +18,51 @@ use crate::error::Dialect;
 use crate::refusal::Refusal;
 use crate::streams::{Cut, Open};
 
-/// Why a body ended early, for whoever waits for the other direction.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Verdict(Arc<OnceLock<Refusal>>);
+/// Why the body of a request ended early, for whoever waits for the answer; and the record of it, where the answer was
+/// under way by then.
+#[derive(Clone, Default)]
+pub(crate) struct Verdict(Arc<Ruling>);
+
+#[derive(Default)]
+struct Ruling {
+    refusal: OnceLock<Refusal>,
+    /// Puts a refusal on record; there from the head of the answer on.
+    note: OnceLock<Box<dyn Fn(&Refusal) + Send + Sync>>,
+    /// Whether nobody reads the answer any more.
+    over: AtomicBool,
+    noted: AtomicBool,
+}
 
 impl Verdict {
     /// Why, if it did.
     pub(crate) fn get(&self) -> Option<Refusal> {
-        self.0.get().cloned()
+        self.0.refusal.get().cloned()
     }
 
     pub(crate) fn set(&self, refusal: &Refusal) {
-        self.0.get_or_init(|| refusal.clone());
+        self.0.refusal.get_or_init(|| refusal.clone());
+        if self.0.over.load(Ordering::SeqCst) {
+            self.note();
+        }
+    }
+
+    /// Notes by `note` what is refused from here on: once, and also when the answer was over before.
+    fn noted_by(&self, note: impl Fn(&Refusal) + Send + Sync + 'static) {
+        self.0.note.get_or_init(|| Box::new(note));
+    }
+
+    /// The answer is over, whoever ended it.
+    fn over(&self) {
+        self.0.over.store(true, Ordering::SeqCst);
+        self.note();
+    }
+
+    fn note(&self) {
+        if let (Some(refusal), Some(note)) = (self.0.refusal.get(), self.0.note.get())
+            && !self.0.noted.swap(true, Ordering::SeqCst)
+        {
+            note(refusal);
+        }
     }
 }
 
@@ -37,9 +71,16 @@ impl Verdict {
 #[error("the body was cut: {}", .0.reason())]
 struct Stopped(Refusal);
 
-/// Told when a body ends for what was found in the other direction.
-type Told = Box<dyn Fn(&Refusal) + Send>;
 type TrailerFilter = Box<dyn Fn(HeaderMap) -> HeaderMap + Send>;
+
+/// The verdict on the other direction; with it, this one is over.
+struct Following(Verdict);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.over();
+    }
+}
 
 /// A body under guard.
 pub(crate) struct Guarded<B> {
@@ -53,8 +94,8 @@ pub(crate) struct Guarded<B> {
     /// How a caller learns of the end: in trailers, or by a reset.
     dialect: Dialect,
     verdict: Verdict,
-    /// Why the other direction ended, and who is to know when this one ends for it.
-    other: Option<(Verdict, Told)>,
+    /// Why the other direction ended, where this one ends for it.
+    other: Option<Following>,
     /// Entered for as long as the body lives.
     open: Option<Arc<Open>>,
     done: bool,
@@ -114,13 +155,15 @@ impl<B> Guarded<B> {
         self
     }
 
-    /// Ends with what `other` says, once it breaks off for that, and tells so.
+    /// Ends with what `other` says, once it breaks off for that; `note` puts on record what the other direction is
+    /// refused for from here on, be this one over by then or not.
     pub(crate) fn follows(
         mut self,
         other: &Verdict,
-        told: impl Fn(&Refusal) + Send + 'static,
+        note: impl Fn(&Refusal) + Send + Sync + 'static,
     ) -> Self {
-        self.other = Some((other.clone(), Box::new(told)));
+        other.noted_by(note);
+        self.other = Some(Following(other.clone()));
         self
     }
 
@@ -132,6 +175,7 @@ impl<B> Guarded<B> {
 
     fn stop(&mut self, refusal: &Refusal) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
         self.done = true;
+        self.other = None;
         self.verdict.set(refusal);
         self.open = None;
         match self.dialect {
@@ -179,14 +223,13 @@ where
         let frame = match ready!(Pin::new(&mut this.inner).poll_frame(context)) {
             None => {
                 this.done = true;
+                this.other = None;
                 this.open = None;
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
-                if let Some((other, told)) = this.other.take()
-                    && let Some(refusal) = other.get()
-                {
-                    told(&refusal);
+                let refusal = this.other.as_ref().and_then(|other| other.0.get());
+                if let Some(refusal) = refusal {
                     return this.stop(&refusal).map_err(BodyError::from);
                 }
                 this.done = true;

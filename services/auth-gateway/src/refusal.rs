@@ -120,6 +120,11 @@ pub(crate) enum CutReason {
 }
 
 impl Refusal {
+    /// Whether it ends what was allowed, rather than refuse something that was asked.
+    pub(crate) fn is_an_end(&self) -> bool {
+        matches!(self, Self::Cut(_) | Self::DeadlineExceeded)
+    }
+
     /// The constant by which programs, audit and tests know it.
     pub(crate) fn reason(&self) -> &'static str {
         match self {

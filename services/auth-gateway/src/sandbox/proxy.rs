@@ -65,21 +65,23 @@ pub(super) async fn to_upstream(
         .holds(&open)
         .tells(&verdict);
     let held = || gate.buffers.hold(&claims.sandbox);
-    let (body, noting) = match &spec.body {
-        policy::Body::AsIs => (boxed(guarded), None),
+    let body = match &spec.body {
+        policy::Body::AsIs => boxed(guarded),
         policy::Body::Json(json) => {
             let to = (&spec.name, &head.method);
             let whole = body::json(guarded, &verdict, json, to, claims, held()).await?;
-            (Body::new(whole), None)
+            Body::new(whole)
         }
         policy::Body::Messages(_) => {
             let (of, claims) = (Arc::clone(&route), Arc::clone(claims));
-            let rewriting = Rewriting::new(guarded, of, &target, claims, &verdict, held());
-            // A message in the middle of a stream may still be refused, which is noted then.
-            (
-                Body::new(rewriting),
-                Some((gate.records.clone(), who.clone())),
-            )
+            Body::new(Rewriting::new(
+                guarded,
+                of,
+                &target,
+                claims,
+                &verdict,
+                held(),
+            ))
         }
     };
     gate.records.allowed(who)?;
@@ -117,18 +119,21 @@ pub(super) async fn to_upstream(
     }
     let cut = open.cut().clone();
     let for_trailers = Arc::clone(&route);
-    let mut guarded = Guarded::new(body, &cut)
+    let (records, who) = (gate.records.clone(), who.clone());
+    let guarded = Guarded::new(body, &cut)
         .at_most(
             spec.limits.response_bytes.bytes(),
             Refusal::ResponseTooLarge(spec.name.clone()),
         )
         .until(Some(deadline))
         .trailers(move |trailers| answer_headers(&trailers, &for_trailers.spec.forward, grpc))
-        .answers(dialect, open);
-    if let Some((records, who)) = noting {
-        let told = move |refusal: &Refusal| records.refused_meanwhile(&who, refusal);
-        guarded = guarded.follows(&verdict, told);
-    }
+        .answers(dialect, open)
+        // What is sent behind the head of the answer may still be refused, a message in the middle of a stream.
+        .follows(&verdict, move |refusal| {
+            if !refusal.is_an_end() {
+                records.refused_meanwhile(&who, refusal);
+            }
+        });
     let mut response = Response::new(boxed(guarded));
     *response.status_mut() = head.status;
     *response.headers_mut() = response_headers;

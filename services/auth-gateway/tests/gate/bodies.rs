@@ -1,13 +1,18 @@
 //! Bodies that are taken apart: whatever an agent says in them, its upstream reads the identity of its token.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 
-use crate::support::keeper::{Answer, agent_request, framed, grpc_request};
+use crate::support::keeper::{Answer, agent_request, frame, framed, grpc_request};
 use crate::support::upstream::{self, Upstream};
 use crate::support::{Sandbox, World};
 
@@ -17,6 +22,7 @@ package scores.v1;
 service ScoreService {
   rpc Score(Asked) returns (Asked);
   rpc Endless(stream Asked) returns (stream Asked);
+  rpc Early(stream Asked) returns (Asked);
 }
 message Asked { string word = 1; Caller caller = 2; }
 message Caller { string user = 1; }
@@ -48,7 +54,7 @@ routes:
   limits: {{ request_bytes: 1KiB }}
 - name: scores
   grpc:
-    methods: [scores.v1.ScoreService/Score, scores.v1.ScoreService/Endless]
+    methods: [scores.v1.ScoreService/Score, scores.v1.ScoreService/Endless, scores.v1.ScoreService/Early]
     descriptor_set: {file}
   operation: score
   upstream: {{ url: 'http://{address}' }}
@@ -102,6 +108,15 @@ impl Scene {
     fn reached(&self) -> usize {
         self.upstream.requests.load(Ordering::Relaxed)
     }
+}
+
+/// A stream of messages to a method, each when the test says so.
+fn streaming(method: &str, token: &str) -> (mpsc::Sender<Bytes>, Request<Body>) {
+    let (messages, sent) = mpsc::channel(4);
+    let sent = ReceiverStream::new(sent).map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+    let mut request = grpc_request(&format!("/scores.v1.ScoreService/{method}"), token);
+    *request.body_mut() = Body::new(StreamBody::new(sent));
+    (messages, request)
 }
 
 /// `Asked { word: "w", caller: Caller { user } }`, with whatever is to stand behind it.
@@ -216,5 +231,34 @@ async fn messages_that_break_a_rule_end_the_call_with_it() {
         let said = said.to_str().expect("text").replace("%20", " ");
         assert!(said.contains(rule), "{said}");
     }
+    scene.world.recorded("scores POST", "BODY_REFUSED").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_behind_the_head_of_the_answer_may_still_end_the_call() {
+    let scene = Scene::start().await;
+    let (messages, request) = streaming("Endless", &scene.token);
+    messages
+        .send(frame(&asked("eve", &[])))
+        .await
+        .expect("sent");
+    let answer = scene.sandbox.keeper.stream(request).await;
+    assert_eq!(answer.status(), 200);
+    let broken = Bytes::from_static(&[7, 0, 0, 0, 0]);
+    messages.send(broken).await.expect("sent");
+    let answer = Answer::of(answer).await;
+    assert_eq!(answer.status, 3, "{answer:?}");
+    assert_eq!(answer.message, b"first", "what came before it arrived");
+    scene.world.recorded("scores POST", "BODY_REFUSED").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_behind_the_end_of_the_answer_is_on_record_too() {
+    let scene = Scene::start().await;
+    let (messages, request) = streaming("Early", &scene.token);
+    let answer = scene.sandbox.keeper.stream(request).await;
+    assert_eq!(Answer::of(answer).await.status, 0);
+    let broken = Bytes::from_static(&[7, 0, 0, 0, 0]);
+    messages.send(broken).await.expect("sent");
     scene.world.recorded("scores POST", "BODY_REFUSED").await;
 }
