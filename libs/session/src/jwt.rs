@@ -30,6 +30,13 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// The algorithm that the `alg` member names; none for any other.
+    pub fn named(text: &str) -> Option<Self> {
+        [Self::EdDsa, Self::Es256]
+            .into_iter()
+            .find(|algorithm| algorithm.as_str() == text)
+    }
+
     /// The `alg` member.
     pub const fn as_str(self) -> &'static str {
         match self {

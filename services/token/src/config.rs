@@ -15,6 +15,11 @@ use serde::{Deserialize, Serialize};
 const TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Below this, renewals and clocks that differ by the leeway would meet.
 const TOKEN_LIFETIME_MIN: Duration = Duration::from_secs(60);
+/// Long enough that nobody waits for it, short enough that a key which leaked unseen is of no use for ever.
+const SIGNING_KEY_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Several times what it takes for one key to follow another.
+const SIGNING_KEY_AGE_MIN: Duration = Duration::from_secs(24 * 3600);
+const SIGNING_KEY_AGE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Endpoints of a cluster take this long to hear that we end.
 const DRAIN_DELAY: Duration = Duration::from_secs(0);
 const DRAIN_DELAY_MAX: Duration = Duration::from_secs(60);
@@ -54,6 +59,9 @@ pub struct Args {
     /// How long session tokens live: 1m to 1h
     #[arg(long, env = "SANDGATE_TOKEN_TOKEN_LIFETIME")]
     pub token_lifetime: Option<Period>,
+    /// How long a signing key signs before the next one does: 1d to 365d
+    #[arg(long, env = "SANDGATE_TOKEN_SIGNING_KEY_AGE")]
+    pub signing_key_age: Option<Period>,
     /// How long new connections are taken after the end began: at most 60s
     #[arg(long, env = "SANDGATE_TOKEN_DRAIN_DELAY")]
     pub drain_delay: Option<Period>,
@@ -75,6 +83,7 @@ impl Default for Args {
             tls_key: None,
             tls_roots: None,
             token_lifetime: Some(Period(TOKEN_LIFETIME)),
+            signing_key_age: Some(Period(SIGNING_KEY_AGE)),
             drain_delay: Some(Period(DRAIN_DELAY)),
             reflection: Some(true),
         }
@@ -96,6 +105,8 @@ pub struct Config {
     pub other_secrets: Vec<PathBuf>,
     /// How long session tokens live.
     pub token_lifetime: Duration,
+    /// How long a signing key signs before the next one does.
+    pub signing_key_age: Duration,
     /// Whether gates end with this process, as in one process. Where they do not, revocations wait at the start
     /// until leases of an earlier process have lapsed.
     pub gates_end_with_us: bool,
@@ -115,6 +126,7 @@ impl Config {
             audit_dir,
             other_secrets: Vec::new(),
             token_lifetime: TOKEN_LIFETIME,
+            signing_key_age: SIGNING_KEY_AGE,
             gates_end_with_us: false,
             drain_delay: DRAIN_DELAY,
             reflection: true,
@@ -152,6 +164,7 @@ impl TryFrom<Args> for (Config, Socket) {
             tls_key,
             tls_roots,
             token_lifetime,
+            signing_key_age,
             drain_delay,
             reflection,
         } = args;
@@ -175,6 +188,13 @@ impl TryFrom<Args> for (Config, Socket) {
                 "must be between 1m and 1h",
             ));
         }
+        let age = signing_key_age.map_or(SIGNING_KEY_AGE, |period| period.0);
+        if !(SIGNING_KEY_AGE_MIN..=SIGNING_KEY_AGE_MAX).contains(&age) {
+            violations.push(Malformed::new(
+                "signing_key_age",
+                "must be between 1d and 365d",
+            ));
+        }
         let drain_delay = drain_delay.map_or(DRAIN_DELAY, |period| period.0);
         if drain_delay > DRAIN_DELAY_MAX {
             violations.push(Malformed::new("drain_delay", "must be at most 60s"));
@@ -187,6 +207,7 @@ impl TryFrom<Args> for (Config, Socket) {
                 audit_dir: audit_dir?,
                 other_secrets: key.iter().cloned().collect(),
                 token_lifetime: lifetime,
+                signing_key_age: age,
                 gates_end_with_us: false,
                 drain_delay,
                 reflection: reflection.unwrap_or(true),
@@ -217,6 +238,7 @@ mod tests {
     fn everything_that_is_missing_or_out_of_bounds_is_told_at_once() {
         let args = Args {
             token_lifetime: Some(Period(Duration::from_secs(3_601))),
+            signing_key_age: Some(Period(Duration::from_secs(3_600))),
             drain_delay: Some(Period(Duration::from_secs(61))),
             ..Args::default()
         };
@@ -232,6 +254,7 @@ mod tests {
             "tls_key",
             "tls_roots",
             "token_lifetime",
+            "signing_key_age",
             "drain_delay",
         ];
         assert_eq!(fields, expected);

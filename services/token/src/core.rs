@@ -17,10 +17,11 @@ use tokio::sync::oneshot;
 use crate::authority::Reach;
 use crate::crash::crash_point;
 use crate::feed::{Feed, Known, Moments};
+use crate::keys::{Keys, KeysStale, TendError};
 use crate::master_key::MasterKey;
 use crate::records::{self, Act};
 use crate::session::{Mint, Opening, Pair, SessionError};
-use crate::signing::{Keyring, KeyringError};
+use crate::signing::KeyringError;
 use crate::store::{Added, Store, StoreError, StoredApiKey, StoredTenant};
 use crate::witness::{self, Note, WitnessError};
 
@@ -33,6 +34,9 @@ pub enum LoadError {
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeyringError),
+    /// The keys, or where they are kept.
+    #[error(transparent)]
+    Tend(#[from] TendError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,6 +84,8 @@ pub(crate) struct Revoked {
 pub(crate) struct Rules {
     /// How long tokens live.
     pub token_lifetime: Duration,
+    /// How long a key signs.
+    pub signing_key_age: Duration,
     /// Whether gates of an earlier start of this service may hold leases.
     pub others_may_hold_leases: bool,
     /// Where the feed's head is noted.
@@ -93,7 +99,7 @@ pub(crate) struct Core {
     /// The master key.
     pub master: Arc<MasterKey>,
     /// The signing keys.
-    pub keys: Keyring,
+    pub keys: Keys,
     /// The feed.
     pub feed: Feed,
     /// Signs page tokens.
@@ -123,7 +129,14 @@ impl Core {
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Result<Self, LoadError> {
-        let keys = Keyring::open(&master, &store.signing_keys().await?)?;
+        let keys = Keys::load(
+            store.clone(),
+            Arc::clone(&master),
+            Arc::clone(&moments),
+            rules.signing_key_age,
+        )
+        .await?;
+        keys.tend(log, clock.now()).await?;
         let incarnation = store.incarnation().await?.ok_or(KeyringError::Empty)?;
         let incarnation = match &rules.feed_head_file {
             None => incarnation,
@@ -163,7 +176,7 @@ impl Core {
     /// See [`SessionError`].
     pub(crate) fn open_session(&self, opening: Opening) -> Result<(Pair, String), SessionError> {
         let granted = self.granted_to(&opening.tenant);
-        self.minting(granted, |mint| mint.open(opening))
+        self.minting(granted, |mint| mint.open(opening))?
     }
 
     /// Renews the session of a daemon token that was verified.
@@ -172,7 +185,7 @@ impl Core {
     /// See [`SessionError`].
     pub(crate) fn renew_session(&self, daemon: Claims) -> Result<Pair, SessionError> {
         let granted = self.granted_to(&daemon.tenant);
-        self.minting(granted, |mint| mint.renew(daemon))
+        self.minting(granted, |mint| mint.renew(daemon))?
     }
 
     fn granted_to(&self, tenant: &TenantId) -> Option<Operations> {
@@ -183,16 +196,16 @@ impl Core {
         &self,
         granted: Option<Operations>,
         work: impl FnOnce(&mut Mint<'_, ThreadRng>) -> T,
-    ) -> T {
-        let revoked = self.feed.revoked();
-        work(&mut Mint {
-            keys: &self.keys,
+    ) -> Result<T, KeysStale> {
+        let (keys, revoked) = (self.keys.current()?, self.feed.revoked());
+        Ok(work(&mut Mint {
+            keys: &keys,
             revoked: &revoked,
             granted,
             lifetime: self.rules.token_lifetime,
             now: self.clock.now(),
             rng: &mut rand::rng(),
-        })
+        }))
     }
 
     /// Takes note of what a new tenant is granted.

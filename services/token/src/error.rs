@@ -9,6 +9,7 @@ use sandgate_session::TokenRefusal;
 use crate::api_key::{AuthenticateError, CreateError};
 use crate::authority::OutOfReach;
 use crate::core::RevokeError;
+use crate::keys::{KeysStale, RetireError, TendError};
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -26,6 +27,9 @@ const TENANT_NOT_YOURS: Reason = reason("TENANT_NOT_YOURS");
 const ROLE_NOT_HELD: Reason = reason("ROLE_NOT_HELD");
 const API_KEY_UNKNOWN: Reason = reason("API_KEY_UNKNOWN");
 const API_KEY_INVALID: Reason = reason("API_KEY_INVALID");
+const SIGNING_KEY_UNKNOWN: Reason = reason("SIGNING_KEY_UNKNOWN");
+const SIGNING_KEY_ALONE: Reason = reason("SIGNING_KEY_ALONE");
+const SIGNING_KEYS_CHANGED: Reason = reason("SIGNING_KEYS_CHANGED");
 const SESSION_REVOKED: Reason = reason("SESSION_REVOKED");
 const SESSION_OVER: Reason = reason("SESSION_OVER");
 const SESSION_TOKEN_MISSING: Reason = reason("SESSION_TOKEN_MISSING");
@@ -71,6 +75,38 @@ impl From<StoreError> for Fault {
                 Self::unavailable(STORE_BUSY, "the database is busy").retry_after(BUSY)
             }
             error @ (StoreError::Db(_) | StoreError::Row(_)) => Self::internal(error),
+        }
+    }
+}
+
+impl From<KeysStale> for Fault {
+    fn from(_: KeysStale) -> Self {
+        not_ready()
+    }
+}
+
+impl From<TendError> for Fault {
+    fn from(error: TendError) -> Self {
+        match error {
+            TendError::Store(error) => error.into(),
+            TendError::Unrecorded(refused) => not_recorded(refused),
+            TendError::Keyring(_) | TendError::Seal(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<RetireError> for Fault {
+    fn from(error: RetireError) -> Self {
+        let text = error.to_string();
+        match error {
+            RetireError::Unknown => Self::not_found(SIGNING_KEY_UNKNOWN, text),
+            RetireError::Alone => Self::failed_precondition(SIGNING_KEY_ALONE, text).precondition(
+                "SIGNING_KEY",
+                "key_id",
+                "call RotateSigningKey, and then again",
+            ),
+            RetireError::Changed => Self::aborted(SIGNING_KEYS_CHANGED, text),
+            RetireError::Tend(error) => error.into(),
         }
     }
 }
@@ -139,6 +175,7 @@ impl From<SessionError> for Fault {
             SessionError::Refused(refusal) => {
                 Self::unauthenticated(SESSION_TOKEN_REFUSED, text).meta("refusal", refusal)
             }
+            SessionError::Keys(stale) => stale.into(),
             SessionError::OtherToken => Self::unauthenticated(SESSION_TOKEN_REFUSED, text),
             SessionError::Sign(_) => Self::internal(error),
         }

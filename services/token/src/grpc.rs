@@ -2,6 +2,7 @@
 
 mod api_key;
 mod revocation;
+mod signing_key;
 mod tenant;
 mod token;
 
@@ -13,6 +14,7 @@ use tonic::{Request, Response, Status};
 
 use crate::core::{Core, Pending};
 use crate::error::{not_ready, not_recorded};
+use crate::signing::Keyring;
 
 /// What every handler answers.
 type Reply<T> = Result<Response<T>, Status>;
@@ -33,6 +35,11 @@ impl Handlers {
     fn recorded<T>(&self, request: &Request<T>) -> Result<(&Arc<Core>, Recorder), Fault> {
         let recorder = Recorder::of(request.extensions()).map_err(not_recorded)?;
         Ok((self.core()?, recorder))
+    }
+
+    /// The keys to verify by.
+    fn keys(&self) -> Result<Arc<Keyring>, Fault> {
+        Ok(self.core()?.keys.current()?)
     }
 
     /// Nothing is served by revocations that may not be all.

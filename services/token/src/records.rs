@@ -26,6 +26,10 @@ pub(crate) enum Act {
     RevokeAllSessions,
     /// The same start revokes all API keys.
     RevokeAllApiKeys,
+    /// The signing key has reached its age, and the next one is made.
+    RotateSigningKey,
+    /// The last token that a signing key signed has expired, and the key is removed.
+    RetireSigningKey,
 }
 
 impl Act {
@@ -38,6 +42,8 @@ impl Act {
             Self::OpenKeys => "start/OpenKeys",
             Self::RevokeAllSessions => "start/RevokeAllSessions",
             Self::RevokeAllApiKeys => "start/RevokeAllApiKeys",
+            Self::RotateSigningKey => "age/RotateSigningKey",
+            Self::RetireSigningKey => "age/RetireSigningKey",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sandgate_api::token::v1::api_key_service_server::ApiKeyServiceServer;
 use sandgate_api::token::v1::revocation_service_server::RevocationServiceServer;
+use sandgate_api::token::v1::signing_key_service_server::SigningKeyServiceServer;
 use sandgate_api::token::v1::tenant_service_server::TenantServiceServer;
 use sandgate_api::token::v1::token_service_server::TokenServiceServer;
 use sandgate_audit::{Log, Recording, ship_to};
@@ -21,6 +22,7 @@ use crate::core::{Core, LoadError, Pending, Rules};
 use crate::error::not_recorded;
 use crate::feed::Moments;
 use crate::grpc::Handlers;
+use crate::keys::TendError;
 use crate::master_key::MasterKey;
 use crate::records::{self, Act};
 use crate::signing::KeyringError;
@@ -93,6 +95,7 @@ pub async fn serve_by(
         audit_dir,
         other_secrets,
         token_lifetime,
+        signing_key_age,
         gates_end_with_us,
         drain_delay,
         reflection,
@@ -116,6 +119,7 @@ pub async fn serve_by(
         master,
         rules: Rules {
             token_lifetime,
+            signing_key_age,
             others_may_hold_leases: !gates_end_with_us,
             feed_head_file,
         },
@@ -147,6 +151,7 @@ pub async fn serve_by(
         .recording_refusals(Arc::new(recording.clone()))
         .service(recording.of(TokenServiceServer::new(handlers.clone())))
         .service(recording.of(RevocationServiceServer::new(handlers.clone())))
+        .service(recording.of(SigningKeyServiceServer::new(handlers.clone())))
         .service(recording.of(TenantServiceServer::new(handlers.clone())))
         .service(recording.of(ApiKeyServiceServer::new(handlers)))
         .serve(ports.mesh, &shutdown)
@@ -183,7 +188,10 @@ impl Opening {
                 Ok(core) => break core,
                 Err(error) if may_pass(&error) => self.part.missing(chain(&error)),
                 Err(error) => {
-                    if let ServeError::Load(LoadError::Keys(_)) = &error {
+                    if let ServeError::Load(
+                        LoadError::Keys(_) | LoadError::Tend(TendError::Keyring(_)),
+                    ) = &error
+                    {
                         records::refused(&self.log, Act::OpenKeys, "SIGNING_KEY_REFUSED").await;
                     }
                     return Err(error);
@@ -208,8 +216,12 @@ impl Opening {
                 return Ok(());
             }
             // Not only whether the database answers: whether it still has all that it had.
+            let now = self.clock.now();
             match core.feed.catch_up(&core.store).await {
-                Ok(()) => self.part.ready(),
+                Ok(()) => match core.keys.tend(&self.log, now).await {
+                    Ok(()) => self.part.ready(),
+                    Err(error) => self.part.missing(chain(&error)),
+                },
                 Err(error) => self.part.missing(chain(&error)),
             }
         }
@@ -243,9 +255,14 @@ fn may_pass(error: &ServeError) -> bool {
     match error {
         ServeError::Database(error) => error.may_pass(),
         ServeError::Load(LoadError::Store(error)) => error.is_transient(),
-        ServeError::Load(LoadError::Keys(KeyringError::Empty)) => true,
+        ServeError::Load(
+            LoadError::Keys(KeyringError::Empty)
+            | LoadError::Tend(TendError::Keyring(KeyringError::Empty)),
+        ) => true,
+        ServeError::Load(LoadError::Tend(TendError::Store(error))) => error.is_transient(),
         ServeError::Load(
             LoadError::Keys(_)
+            | LoadError::Tend(TendError::Keyring(_) | TendError::Seal(_) | TendError::Unrecorded(_))
             | LoadError::Witness(_)
             | LoadError::Random(_)
             | LoadError::Unrecorded(_),

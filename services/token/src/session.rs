@@ -15,6 +15,7 @@ use sandgate_types::{
     TenantId, Timestamp, TokenId, UserId,
 };
 
+use crate::keys::KeysStale;
 use crate::signing::Keyring;
 
 /// The shortest session.
@@ -81,6 +82,9 @@ pub enum SessionError {
     /// The daemon token of a renewal is not that of the caller.
     #[error("the daemon token is another one than the caller's")]
     OtherToken,
+    /// The keys may not be those that sign now.
+    #[error(transparent)]
+    Keys(#[from] KeysStale),
     /// The library of cryptography refused.
     #[error("sign a token")]
     Sign(#[from] aws_lc_rs::error::Unspecified),
@@ -157,7 +161,7 @@ impl<R: CryptoRng> Mint<'_, R> {
             expires_at: issued_at.plus(TICKET_MAX),
         };
         let pair = self.pair(claims)?;
-        Ok((pair, self.keys.sign(&ticket)?))
+        Ok((pair, self.keys.sign(&ticket, self.now)?))
     }
 
     /// Renews the session of a daemon token that was verified for this caller.
@@ -207,7 +211,7 @@ impl<R: CryptoRng> Mint<'_, R> {
         if self.revoked.matches(claims) {
             return Err(SessionError::Revoked);
         }
-        Ok(self.keys.sign(claims)?)
+        Ok(self.keys.sign(claims, self.now)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Signing keys: made here, sealed at rest, never leaving this process.
 //!
-//! The newest key signs; every key in the database verifies, so that tokens outlive the key change.
+//! The newest key whose time has come signs; every key in the database verifies, so that tokens outlive the key change.
 
 use std::fmt;
 
@@ -17,6 +17,7 @@ use sandgate_session::{Algorithm, KeySet, KeySetRefusal, Verifier};
 use sandgate_types::Timestamp;
 
 use crate::master_key::{MasterKey, SealError};
+use crate::rotation::{SignsFrom, active};
 use crate::store::StoredSigningKey;
 
 /// Where signing keys are kept, as the associated data of what is sealed names it.
@@ -63,16 +64,23 @@ struct SigningKey {
     id: String,
     pair: Pair,
     headers: Headers,
+    signs_from: Timestamp,
 }
 
-/// All keys of the service.
+impl SignsFrom for SigningKey {
+    fn signs_from(&self) -> Timestamp {
+        self.signs_from
+    }
+}
+
+/// All keys of the service, of which there is at least one.
 pub(crate) struct Keyring {
-    current: SigningKey,
+    keys: Vec<SigningKey>,
     jwks: Vec<JsonWebKey>,
     verifier: Verifier,
 }
 
-/// Makes a key and seals it.
+/// Makes the first key and seals it; it signs from `now` on. See [`StoredSigningKey::following`] for another.
 ///
 /// # Errors
 /// When the library of cryptography refuses.
@@ -107,7 +115,20 @@ pub(crate) fn generate(
         public_key,
         sealed,
         created_at: now,
+        ordinal: 1,
+        signs_from: now,
     })
+}
+
+impl StoredSigningKey {
+    /// The same key in the place behind `before`, signing from an instant on.
+    pub(crate) fn following(self, before: &Self, signs_from: Timestamp) -> Self {
+        Self {
+            ordinal: before.ordinal + 1,
+            signs_from,
+            ..self
+        }
+    }
 }
 
 /// The id and the algorithm are both bound to what is sealed: neither column can be changed alone.
@@ -123,23 +144,28 @@ impl SigningKey {
             public_key,
             sealed,
             created_at: _,
+            ordinal: _,
+            signs_from,
         } = stored;
         let secret = master.open(TABLE, &row(key_id, algorithm), sealed)?;
         let rejected = |source| KeyringError::Rejected {
             key_id: key_id.clone(),
             source,
         };
-        let (pair, own, algorithm) = if algorithm == Algorithm::EdDsa.as_str() {
-            let pair = Ed25519KeyPair::from_pkcs8(&secret).map_err(rejected)?;
-            let own = pair.public_key().as_ref().to_vec();
-            (Pair::Ed(pair), own, Algorithm::EdDsa)
-        } else if algorithm == Algorithm::Es256.as_str() {
-            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &secret)
-                .map_err(rejected)?;
-            let own = pair.public_key().as_ref().to_vec();
-            (Pair::Es(pair), own, Algorithm::Es256)
-        } else {
-            return Err(KeyringError::Algorithm(key_id.clone()));
+        let unknown = || KeyringError::Algorithm(key_id.clone());
+        let algorithm = Algorithm::named(algorithm).ok_or_else(unknown)?;
+        let (pair, own) = match algorithm {
+            Algorithm::EdDsa => {
+                let pair = Ed25519KeyPair::from_pkcs8(&secret).map_err(rejected)?;
+                let own = pair.public_key().as_ref().to_vec();
+                (Pair::Ed(pair), own)
+            }
+            Algorithm::Es256 => {
+                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &secret)
+                    .map_err(rejected)?;
+                let own = pair.public_key().as_ref().to_vec();
+                (Pair::Es(pair), own)
+            }
         };
         if own != *public_key {
             return Err(KeyringError::Mismatch(key_id.clone()));
@@ -148,6 +174,7 @@ impl SigningKey {
             id: key_id.clone(),
             pair,
             headers: Headers::new(algorithm, key_id),
+            signs_from: *signs_from,
         })
     }
 
@@ -198,7 +225,7 @@ impl SigningKey {
 }
 
 impl Keyring {
-    /// Opens all keys. One that does not open is an error, not a smaller set: its tokens would die unseen.
+    /// Opens all keys, in the order of their ordinals. One that does not open is an error, not a smaller set: its tokens would die unseen.
     ///
     /// # Errors
     /// See [`KeyringError`].
@@ -211,21 +238,33 @@ impl Keyring {
             keys.push(SigningKey::open(master, key)?);
         }
         let jwks: Vec<JsonWebKey> = keys.iter().map(SigningKey::jwk).collect();
-        let current = keys.pop().ok_or(KeyringError::Empty)?;
+        if keys.is_empty() {
+            return Err(KeyringError::Empty);
+        }
         let verifier = Verifier::new(KeySet::from_wire(&jwks)?);
         Ok(Self {
-            current,
+            keys,
             jwks,
             verifier,
         })
     }
 
-    /// Signs with the newest key.
+    /// Signs with the newest key whose time has come at `now`.
     ///
     /// # Errors
     /// When the library of cryptography refuses.
-    pub(crate) fn sign<C: Content>(&self, content: &C) -> Result<String, Unspecified> {
-        self.current.sign(content)
+    pub(crate) fn sign<C: Content>(
+        &self,
+        content: &C,
+        now: Timestamp,
+    ) -> Result<String, Unspecified> {
+        self.keys[active(&self.keys, now)].sign(content)
+    }
+
+    /// Whether it is of these rows.
+    pub(crate) fn is_of(&self, stored: &[StoredSigningKey]) -> bool {
+        let own = self.keys.iter().map(|key| (&key.id, key.signs_from));
+        own.eq(stored.iter().map(|key| (&key.key_id, key.signs_from)))
     }
 
     /// The public keys.
@@ -241,9 +280,9 @@ impl Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyring")
-            .field("current", &self.current.id)
-            .finish_non_exhaustive()
+        f.debug_list()
+            .entries(self.keys.iter().map(|key| &key.id))
+            .finish()
     }
 }
 

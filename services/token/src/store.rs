@@ -19,12 +19,20 @@ pub(crate) use tenants::{Created, Request, StoredTenant};
 /// The schema.
 const MIGRATIONS: Migrations = Migrations {
     service: "token",
-    steps: &[Migration {
-        number: 1,
-        name: "begin",
-        sqlite: include_str!("../migrations/sqlite/0001_begin.sql"),
-        postgres: include_str!("../migrations/postgres/0001_begin.sql"),
-    }],
+    steps: &[
+        Migration {
+            number: 1,
+            name: "begin",
+            sqlite: include_str!("../migrations/sqlite/0001_begin.sql"),
+            postgres: include_str!("../migrations/postgres/0001_begin.sql"),
+        },
+        Migration {
+            number: 2,
+            name: "rotate_signing_keys",
+            sqlite: include_str!("../migrations/sqlite/0002_rotate_signing_keys.sql"),
+            postgres: include_str!("../migrations/postgres/0002_rotate_signing_keys.sql"),
+        },
+    ],
 };
 
 /// Why the database gave no answer.

@@ -13,12 +13,20 @@ use tonic_health::pb::health_check_response::ServingStatus;
 /// The schema, as whoever damages the database sees it.
 const SCHEMA: Migrations = Migrations {
     service: "token",
-    steps: &[Migration {
-        number: 1,
-        name: "begin",
-        sqlite: include_str!("../migrations/sqlite/0001_begin.sql"),
-        postgres: include_str!("../migrations/postgres/0001_begin.sql"),
-    }],
+    steps: &[
+        Migration {
+            number: 1,
+            name: "begin",
+            sqlite: include_str!("../migrations/sqlite/0001_begin.sql"),
+            postgres: include_str!("../migrations/postgres/0001_begin.sql"),
+        },
+        Migration {
+            number: 2,
+            name: "rotate_signing_keys",
+            sqlite: include_str!("../migrations/sqlite/0002_rotate_signing_keys.sql"),
+            postgres: include_str!("../migrations/postgres/0002_rotate_signing_keys.sql"),
+        },
+    ],
 };
 const REMOVE: &str = "DELETE FROM revocations WHERE sequence = $1";
 const ADD_BEHIND_A_GAP: &str = "

@@ -215,7 +215,7 @@ async fn a_certificate_names_its_service_and_no_other() {
             mesh: vec![listen],
             orchestrator: Collector::start(&shutdown).target(),
         },
-        home.clock.shared(),
+        Arc::new(sandgate_types::SystemClock),
         shutdown.clone(),
     );
     shutdown.spawn("token", async move { serving.await.expect("it serves") });

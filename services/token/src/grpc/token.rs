@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::crash::crash_point;
 use crate::error::{not_recorded, session_token_missing};
 use crate::session::{Opening, Pair, SessionError};
+use crate::signing::Keyring;
 
 #[tonic::async_trait]
 impl TokenService for Handlers {
@@ -63,7 +64,7 @@ impl TokenService for Handlers {
         let pb::ValidateTokenRequest { token, audience } = request.into_inner();
         let audience = Audience::from_wire("audience", audience).map_err(Fault::from)?;
         Ok(Response::new(
-            match validate(self.core()?, &token, audience, &reach) {
+            match validate(self.core()?, &*self.keys()?, &token, audience, &reach) {
                 Ok(claims) => pb::ValidateTokenResponse {
                     claims: Some(claims_to(&claims)),
                     refusal: String::new(),
@@ -79,7 +80,7 @@ impl TokenService for Handlers {
     async fn get_jwks(&self, request: Request<pb::GetJwksRequest>) -> Reply<pb::GetJwksResponse> {
         let pb::GetJwksRequest {} = request.into_inner();
         Ok(Response::new(pb::GetJwksResponse {
-            keys: self.core()?.keys.jwks().to_vec(),
+            keys: self.keys()?.jwks().to_vec(),
         }))
     }
 }
@@ -88,6 +89,7 @@ impl TokenService for Handlers {
 fn renew(core: &Core, caller: &Caller, token: &str) -> Result<Pair, SessionError> {
     let claims = core
         .keys
+        .current()?
         .verifier()
         .verify(token, Audience::Daemon, core.clock.now())
         .map_err(SessionError::Refused)?
@@ -122,12 +124,12 @@ fn is_session_of(claims: &Claims, caller: &Caller) -> bool {
 
 fn validate(
     core: &Core,
+    keys: &Keyring,
     token: &str,
     audience: Audience,
     reach: &Reach,
 ) -> Result<Claims, TokenRefusal> {
-    let claims = core
-        .keys
+    let claims = keys
         .verifier()
         .verify(token, audience, core.clock.now())?
         .claims;

@@ -27,22 +27,27 @@ fn ticket(now: Timestamp) -> Ticket {
 }
 
 #[test]
-fn the_newest_key_signs_and_older_ones_still_verify_whatever_their_algorithms() {
+fn the_newest_key_whose_time_has_come_signs_and_others_still_verify_whatever_their_algorithms() {
     let (master, now) = (master(), Timestamp::from_seconds(1_800_000_000));
     let old = generate(&master, Algorithm::Es256, now).expect("a key");
+    let turn = now.plus(std::time::Duration::from_secs(60));
     let new = generate(&master, Algorithm::EdDsa, now).expect("a key");
+    let new = new.following(&old, turn);
     let before = Keyring::open(&master, std::slice::from_ref(&old)).expect("opens");
     let after = Keyring::open(&master, &[old, new]).expect("opens");
     let ticket = ticket(now);
     for keyring in [&before, &after] {
-        let text = keyring.sign(&ticket).expect("signs");
+        let text = keyring.sign(&ticket, now).expect("signs");
         assert_eq!(
             after.verifier().verify_ticket(&text, now).expect("ours"),
             ticket
         );
     }
-    let text = after.sign(&ticket).expect("signs");
+    let early = after.sign(&ticket, now).expect("signs");
+    assert!(before.verifier().verify_ticket(&early, now).is_ok());
+    let text = after.sign(&ticket, turn).expect("signs");
     assert!(before.verifier().verify_ticket(&text, now).is_err());
+    assert!(after.verifier().verify_ticket(&text, now).is_ok());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Rows of signing keys and roots, and the beginning of a database's trust.
 
-use sandgate_db::{Row, Write, params};
+use sandgate_db::{Row, Value, Write, params};
 use sandgate_types::Timestamp;
 
 use super::{Store, StoreError, StoredApiKey, StoredTenant, api_keys, tenants};
@@ -19,6 +19,10 @@ pub(crate) struct StoredSigningKey {
     pub sealed: Sealed,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Its place among the keys, from 1.
+    pub ordinal: i64,
+    /// From when on it signs, until the next one does.
+    pub signs_from: Timestamp,
 }
 
 /// A certificate authority as it is kept.
@@ -59,10 +63,17 @@ const SET_FACT: &str = "UPDATE facts SET value = $2 WHERE name = $1";
 const WANT_FACT: &str =
     "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 const DROP_FACT: &str = "DELETE FROM facts WHERE name = $1";
-const SIGNING_KEYS: &str = "SELECT key_id, algorithm, public_key, sealed, master_key_id, created_at
-    FROM signing_keys ORDER BY created_at, key_id";
+const SIGNING_KEYS: &str =
+    "SELECT key_id, algorithm, public_key, sealed, master_key_id, created_at, ordinal, signs_from
+    FROM signing_keys ORDER BY ordinal";
 const ADD_SIGNING_KEY: &str = "INSERT INTO signing_keys
-    (key_id, algorithm, public_key, sealed, master_key_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    (key_id, algorithm, public_key, sealed, master_key_id, created_at, ordinal, signs_from)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+const DROP_SIGNING_KEY: &str = "DELETE FROM signing_keys WHERE key_id = $1";
+const SIGN_FROM: &str =
+    "UPDATE signing_keys SET signs_from = $2 WHERE key_id = $1 AND signs_from > $2";
+/// Two replicas that make the next key at once make two of one ordinal.
+const BY_ORDINAL: &str = "signing_keys_by_ordinal";
 const ROOT: &str =
     "SELECT name, certificate, sealed, master_key_id, created_at FROM roots WHERE name = $1";
 const ADD_ROOT: &str = "INSERT INTO roots (name, certificate, sealed, master_key_id, created_at)
@@ -94,17 +105,7 @@ impl Store {
             .execute(ADD_FACT, params![INCARNATION, incarnation])
             .await?;
         write
-            .execute(
-                ADD_SIGNING_KEY,
-                params![
-                    &signing_key.key_id,
-                    &signing_key.algorithm,
-                    &signing_key.public_key,
-                    &signing_key.sealed.bytes,
-                    &signing_key.sealed.master_key_id,
-                    signing_key.created_at,
-                ],
-            )
+            .execute(ADD_SIGNING_KEY, &values_of(signing_key))
             .await?;
         let StoredRoot {
             name,
@@ -202,9 +203,61 @@ impl Store {
                     public_key: row.bytes("public_key")?,
                     sealed: sealed(row)?,
                     created_at: row.get("created_at")?,
+                    ordinal: row.get("ordinal")?,
+                    signs_from: row.get("signs_from")?,
                 })
             })
             .collect()
+    }
+
+    /// Adds the next signing key; `false` when another replica has added one in its place.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn add_signing_key(&self, key: &StoredSigningKey) -> Result<bool, StoreError> {
+        let added = self
+            .database
+            .execute(ADD_SIGNING_KEY, &values_of(key))
+            .await;
+        match added {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_unique_violation_on(BY_ORDINAL) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a signing key; `false` when it was not there.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn drop_signing_key(&self, key_id: &str) -> Result<bool, StoreError> {
+        let dropped = self
+            .database
+            .execute(DROP_SIGNING_KEY, params![key_id])
+            .await?;
+        Ok(dropped == 1)
+    }
+
+    /// Removes the signing key that signs, in whose place the upcoming one signs from `now` on; `false` when either
+    /// is not there, or signs already.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn replace_signing_key(
+        &self,
+        key_id: &str,
+        upcoming: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut write = self.database.begin_write().await?;
+        let replaced = write.execute(SIGN_FROM, params![upcoming, now]).await? == 1
+            && write.execute(DROP_SIGNING_KEY, params![key_id]).await? == 1;
+        if replaced {
+            write.commit().await?;
+        } else {
+            write.rollback().await?;
+        }
+        Ok(replaced)
     }
 
     /// A root by name.
@@ -229,6 +282,28 @@ pub(super) async fn want_first_api_key(write: &mut Write) -> Result<(), StoreErr
         .execute(WANT_FACT, params![FIRST_API_KEY, WANTED])
         .await?;
     Ok(())
+}
+
+fn values_of(key: &StoredSigningKey) -> [Value; 8] {
+    let StoredSigningKey {
+        key_id,
+        algorithm,
+        public_key,
+        sealed,
+        created_at,
+        ordinal,
+        signs_from,
+    } = key;
+    [
+        key_id.into(),
+        algorithm.into(),
+        public_key.into(),
+        (&sealed.bytes).into(),
+        (&sealed.master_key_id).into(),
+        (*created_at).into(),
+        (*ordinal).into(),
+        (*signs_from).into(),
+    ]
 }
 
 fn sealed(row: &Row) -> Result<Sealed, StoreError> {

@@ -56,6 +56,8 @@ fn beginning() -> Beginning {
             public_key: vec![1; 32],
             sealed: sealed(2),
             created_at: at(10),
+            ordinal: 1,
+            signs_from: at(10),
         },
         root: StoredRoot {
             name: "service".to_owned(),
@@ -362,5 +364,58 @@ async fn a_request_id_is_remembered_for_its_time_and_principal() {
             store.tenants_after("one", 1).await.expect(fresh.kind).len(),
             1
         );
+    }
+}
+
+fn signing_key(name: &str, ordinal: i64, signs_from: i64) -> StoredSigningKey {
+    StoredSigningKey {
+        key_id: name.to_owned(),
+        ordinal,
+        signs_from: at(signs_from),
+        ..beginning().signing_key
+    }
+}
+
+#[tokio::test]
+async fn of_two_replicas_that_make_the_next_signing_key_one_does() {
+    for (store, fresh) in each_store().await {
+        store.begin(&beginning()).await.expect(fresh.kind);
+        let (one, other) = (signing_key("one", 2, 20), signing_key("other", 2, 21));
+        let (one, other) = tokio::join!(store.add_signing_key(&one), store.add_signing_key(&other));
+        let (one, other) = (one.expect(fresh.kind), other.expect(fresh.kind));
+        assert_ne!(one, other, "{}", fresh.kind);
+        let keys = store.signing_keys().await.expect(fresh.kind);
+        assert_eq!(keys.len(), 2, "{}", fresh.kind);
+        let winner = if one {
+            ("one", at(20))
+        } else {
+            ("other", at(21))
+        };
+        assert_eq!((keys[1].key_id.as_str(), keys[1].signs_from), winner);
+    }
+}
+
+#[tokio::test]
+async fn a_signing_key_is_replaced_by_one_that_does_not_sign_yet_or_not_at_all() {
+    for (store, fresh) in each_store().await {
+        store.begin(&beginning()).await.expect(fresh.kind);
+        let next = signing_key("next", 2, 20);
+        assert!(store.add_signing_key(&next).await.expect(fresh.kind));
+        for (old, upcoming, now) in [
+            ("k", "nobody", 15),
+            ("k", "next", 20),
+            ("nobody", "next", 15),
+        ] {
+            let replaced = store.replace_signing_key(old, upcoming, at(now)).await;
+            assert!(!replaced.expect(fresh.kind), "{old} {upcoming} {now}");
+            let keys = store.signing_keys().await.expect(fresh.kind);
+            assert_eq!((keys.len(), keys[1].signs_from), (2, at(20)));
+        }
+        let replaced = store.replace_signing_key("k", "next", at(15)).await;
+        assert!(replaced.expect(fresh.kind));
+        let keys = store.signing_keys().await.expect(fresh.kind);
+        assert_eq!((keys.len(), keys[0].signs_from), (1, at(15)));
+        assert!(store.drop_signing_key("next").await.expect(fresh.kind));
+        assert!(!store.drop_signing_key("next").await.expect(fresh.kind));
     }
 }

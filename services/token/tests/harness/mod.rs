@@ -12,6 +12,7 @@ use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::api_key_service_client::ApiKeyServiceClient;
 use sandgate_api::token::v1::revocation_service_client::RevocationServiceClient;
 use sandgate_api::token::v1::revocation_target::Scope;
+use sandgate_api::token::v1::signing_key_service_client::SigningKeyServiceClient;
 use sandgate_api::token::v1::tenant_service_client::TenantServiceClient;
 use sandgate_api::token::v1::token_service_client::TokenServiceClient;
 use sandgate_api::{duration_to, timestamp_to};
@@ -191,6 +192,10 @@ impl Token {
 
     pub(crate) fn tenants(&self) -> TenantServiceClient<Channel> {
         TenantServiceClient::new(self.service(Service::AuthGateway))
+    }
+
+    pub(crate) fn signing_keys(&self) -> SigningKeyServiceClient<Channel> {
+        SigningKeyServiceClient::new(self.service(Service::AuthGateway))
     }
 
     pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Channel> {
