@@ -89,10 +89,16 @@ pub fn parse_duration(field: &str, text: &str) -> Result<Duration, Malformed> {
     let rule = || {
         Malformed::new(
             field,
-            "must be a whole number and one of ms, s, m, h, like 5s",
+            "must be a whole number and one of ms, s, m, h, d, like 5s",
         )
     };
-    for (unit, millis) in [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)] {
+    for (unit, millis) in [
+        ("ms", 1),
+        ("s", 1_000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", 86_400_000),
+    ] {
         if let Some(number) = text.strip_suffix(unit)
             && !number.is_empty()
             && number.bytes().all(|byte| byte.is_ascii_digit())

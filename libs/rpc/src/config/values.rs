@@ -8,7 +8,7 @@ use std::time::Duration;
 use sandgate_types::{ByteSize, Malformed, parse_duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A duration in a setting, one whole number and a unit: `500ms`, `5s`, `15m`, `24h`.
+/// A duration in a setting, one whole number and a unit: `500ms`, `5s`, `15m`, `24h`, `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 
@@ -50,7 +50,12 @@ impl FromStr for Size {
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
-        for (unit, factor) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
+        for (unit, factor) in [
+            ("d", 86_400_000),
+            ("h", 3_600_000),
+            ("m", 60_000),
+            ("s", 1_000),
+        ] {
             if millis >= factor && millis.is_multiple_of(factor) {
                 return write!(f, "{}{unit}", millis / factor);
             }
