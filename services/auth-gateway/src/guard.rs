@@ -23,11 +23,13 @@ use crate::streams::{Cut, Open};
 #[derive(Clone, Default)]
 pub(crate) struct Verdict(Arc<Ruling>);
 
+type Note = Box<dyn Fn(&Refusal) + Send + Sync>;
+
 #[derive(Default)]
 struct Ruling {
     refusal: OnceLock<Refusal>,
     /// Puts a refusal on record; there from the head of the answer on.
-    note: OnceLock<Box<dyn Fn(&Refusal) + Send + Sync>>,
+    note: OnceLock<Note>,
     /// Whether nobody reads the answer any more.
     over: AtomicBool,
     noted: AtomicBool,

@@ -28,6 +28,8 @@ use crate::refusal::Refusal;
 
 /// The metadata entry by which the orchestrator names the instance.
 const INSTANCE: &str = "x-instance-id";
+/// How long Attach waits for a key that is not in the list; the list is read once a second at most.
+const KEYS_WAIT: Duration = Duration::from_secs(3);
 /// How long Attach waits for the feed to say that the instance is live.
 const FEED_WAIT: Duration = Duration::from_secs(5);
 
@@ -85,13 +87,11 @@ impl AttachService for Mesh {
         let (metadata, _, mut message) = request.into_parts();
         let generation = Generation::parse("generation", message.generation)
             .map_err(sandgate_rpc::Fault::from)?;
-        let verifier = self.gate.trust.verifier();
-        let verifier = verifier.ok_or_else(|| Status::from(&AttachRefusal::NoKeys))?;
+        let (verifier, ticket) = mesh::verify_ticket(&self.gate, &message.ticket, KEYS_WAIT)
+            .await
+            .map_err(|refusal| Status::from(&refusal))?;
         let now = self.gate.clock.now();
         let refuse = |refusal| Status::from(&AttachRefusal::Token(refusal));
-        let ticket = verifier
-            .verify_ticket(&message.ticket, now)
-            .map_err(refuse)?;
         ticket
             .check_instance(&link.instance, generation)
             .map_err(refuse)?;

@@ -37,9 +37,9 @@ fn channel(world: &World, service: Service) -> Channel {
     Channel::new(target, ChannelOptions { retries: false })
 }
 
-fn attach(world: &mut World, claims: &Claims) -> pb::AttachRequest {
+fn ticket(world: &mut World, claims: &Claims) -> Ticket {
     let now = world.clock.now();
-    let ticket = Ticket {
+    Ticket {
         ticket: TokenId::random(&mut world.rng),
         sandbox: claims.sandbox.clone(),
         session: claims.session.clone(),
@@ -47,7 +47,11 @@ fn attach(world: &mut World, claims: &Claims) -> pb::AttachRequest {
         generation: claims.generation,
         issued_at: now,
         expires_at: now.plus(Duration::from_secs(60)),
-    };
+    }
+}
+
+fn attach(world: &mut World, claims: &Claims) -> pb::AttachRequest {
+    let ticket = ticket(world, claims);
     let mut daemon = claims.clone();
     daemon.audience = sandgate_session::Audience::Daemon;
     pb::AttachRequest {
@@ -120,6 +124,27 @@ async fn a_ticket_or_tokens_for_anything_else_do_not_reach_the_keeper() {
     let old = client.attach(to(&sandbox.claims.instance, good)).await;
     assert_eq!(old.expect_err("refused").code(), Code::FailedPrecondition);
     assert!(sandbox.keeper.asked.lock().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_by_a_key_that_is_so_new_that_the_gate_has_not_heard_of_it_is_taken() {
+    let mut world = World::with_policy(POLICY).await;
+    let sandbox = world.sandbox("acme", "ann").await;
+    let mut message = attach(&mut world, &sandbox.claims);
+    let mut daemon = sandbox.claims.clone();
+    daemon.audience = sandgate_session::Audience::Daemon;
+    let ticket = ticket(&mut world, &sandbox.claims);
+    message.ticket = world.token.sign_by_next(&ticket);
+    message.agent_token = world.token.sign_by_next(&sandbox.claims);
+    message.daemon_token = world.token.sign_by_next(&daemon);
+    let mut client = AttachServiceClient::new(channel(&world, Service::Orchestrator));
+    let unpublished = client.attach(to(&sandbox.claims.instance, message.clone()));
+    let status = unpublished.await.expect_err("refused");
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(sandbox.keeper.asked.lock().is_empty());
+    world.token.publish_next();
+    let attached = client.attach(to(&sandbox.claims.instance, message));
+    attached.await.expect("attached");
 }
 
 #[tokio::test(flavor = "multi_thread")]

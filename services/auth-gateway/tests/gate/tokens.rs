@@ -6,8 +6,8 @@ use std::time::Duration;
 use sandgate_session::{Claims, RevocationScope, RevocationTarget};
 use sandgate_types::{Generation, PolicyRevision};
 
-use crate::support::World;
 use crate::support::upstream::{self, policy};
+use crate::support::{World, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_are_not_good_here_are_refused() {
@@ -140,4 +140,30 @@ async fn a_session_under_a_policy_revision_that_the_gate_does_not_know_is_refuse
     world.recorded("unknown", "POLICY_REVISION_UNKNOWN").await;
     assert!(world.token.renewals().is_empty());
     assert_eq!(upstream.requests.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_rotate_under_a_sandbox_that_works() {
+    let upstream = upstream::start().await;
+    let mut world = World::with_policy(&policy(&upstream)).await;
+    let sandbox = world.sandbox("acme", "ann").await;
+    let (old, new) = (
+        world.token.sign(&sandbox.claims),
+        world.token.sign_by_next(&sandbox.claims),
+    );
+    let answers = async |token: &str| sandbox.keeper.get("/r/dict/x", token).await.http;
+    assert_eq!(answers(&old).await, 200);
+    assert_eq!(answers(&new).await, 401, "it is not published");
+    world.token.publish_next();
+    until(async || answers(&new).await == 200).await;
+    assert_eq!(answers(&old).await, 200, "both are");
+    world.token.withdraw("k1");
+    // The gate reads the list again when a token names a key that is not in it.
+    let unknown = world.token.sign_as("k3", &sandbox.claims);
+    until(async || {
+        assert_eq!(answers(&unknown).await, 401);
+        answers(&old).await == 401
+    })
+    .await;
+    assert_eq!(answers(&new).await, 200);
 }

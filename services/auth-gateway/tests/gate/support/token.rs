@@ -1,5 +1,6 @@
 //! A token service that the test controls.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,10 @@ pub(crate) struct Token(pub(super) Arc<State>);
 
 pub(super) struct State {
     pair: Ed25519KeyPair,
+    /// The key that signs tokens of `k2`.
+    next: Ed25519KeyPair,
+    /// What is published, by id.
+    keys: Mutex<BTreeMap<String, Vec<u8>>>,
     set: Mutex<RevocationSet>,
     targets: Mutex<Vec<RevocationTarget>>,
     watchers: Mutex<Vec<mpsc::UnboundedSender<pb::WatchRevocationsResponse>>>,
@@ -49,8 +54,12 @@ pub(super) struct State {
 
 impl Token {
     pub(crate) fn start(shutdown: &Shutdown) -> (Self, Target) {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a seed");
+        let public = pair.public_key().as_ref().to_vec();
         let token = Self(Arc::new(State {
-            pair: Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a seed"),
+            pair,
+            next: Ed25519KeyPair::from_seed_unchecked(&[8; 32]).expect("a seed"),
+            keys: Mutex::new(BTreeMap::from([("k1".to_owned(), public)])),
             set: Mutex::default(),
             targets: Mutex::default(),
             watchers: Mutex::default(),
@@ -81,6 +90,24 @@ impl Token {
         let input = jwt::signing_input(&jwt::Headers::new(Algorithm::EdDsa, kid), content);
         let signature = self.0.pair.sign(input.as_bytes());
         jwt::assemble(input, signature.as_ref())
+    }
+
+    /// Signs by the next key, `k2`.
+    pub(crate) fn sign_by_next<C: Content>(&self, content: &C) -> String {
+        let input = jwt::signing_input(&jwt::Headers::new(Algorithm::EdDsa, "k2"), content);
+        let signature = self.0.next.sign(input.as_bytes());
+        jwt::assemble(input, signature.as_ref())
+    }
+
+    /// Publishes the next key as well.
+    pub(crate) fn publish_next(&self) {
+        let public = self.0.next.public_key().as_ref().to_vec();
+        self.0.keys.lock().insert("k2".to_owned(), public);
+    }
+
+    /// Takes a key out of the list.
+    pub(crate) fn withdraw(&self, kid: &str) {
+        self.0.keys.lock().remove(kid);
     }
 
     /// What `content` looks like under another algorithm's header, to be signed.
@@ -189,16 +216,18 @@ impl TokenService for Token {
         &self,
         _request: Request<pb::GetJwksRequest>,
     ) -> Result<Response<pb::GetJwksResponse>, Status> {
-        let x = URL_SAFE_NO_PAD.encode(self.0.pair.public_key().as_ref());
-        let key = pb::JsonWebKey {
-            kid: "k1".to_owned(),
+        let key = |(kid, x): (&String, &Vec<u8>)| pb::JsonWebKey {
+            kid: kid.clone(),
             kty: "OKP".to_owned(),
             crv: "Ed25519".to_owned(),
-            x,
+            x: URL_SAFE_NO_PAD.encode(x),
             y: String::new(),
             alg: "EdDSA".to_owned(),
         };
-        Ok(Response::new(pb::GetJwksResponse { keys: vec![key] }))
+        let keys = self.0.keys.lock();
+        Ok(Response::new(pb::GetJwksResponse {
+            keys: keys.iter().map(key).collect(),
+        }))
     }
 }
 
