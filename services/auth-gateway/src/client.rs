@@ -114,7 +114,7 @@ impl Clients {
         let secret = headers::bearer(request.headers()).ok_or(Refusal::KeyMissing)?;
         let now = Moment::now();
         gate.check_lease(now)?;
-        let holder = gate.api_keys.holder(secret, now).await?;
+        let holder = gate.api_keys.holder(secret, now, gate.clock.now()).await?;
         met.is_known_now();
         who.tenant = holder.tenant.as_str().to_owned();
         who.principal = holder.key.as_str().to_owned();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sandgate_rpc::{Caller, Channel, Principal, Role};
 use sandgate_session::lease::Moment;
-use sandgate_types::{ApiKeyId, TenantId, UserId};
+use sandgate_types::{ApiKeyId, TenantId, Timestamp, UserId};
 use tokio::sync::Semaphore;
 
 use crate::cache::{Cache, Digest};
@@ -38,9 +38,20 @@ pub(crate) struct Holder {
     pub(crate) may_name_users: bool,
     /// Its roles.
     pub(crate) roles: Vec<Role>,
+    /// When it ends by itself, if it does.
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 impl Holder {
+    /// Itself, where it has not ended by then.
+    fn good_at(&self, at: Timestamp) -> Result<Self, Refusal> {
+        if self.expires_at.is_some_and(|end| end <= at) {
+            Err(Refusal::KeyRefused)
+        } else {
+            Ok(self.clone())
+        }
+    }
+
     /// As services are told.
     pub(crate) fn caller(&self) -> Caller {
         Caller {
@@ -71,15 +82,20 @@ impl ApiKeys {
         }
     }
 
-    /// Whom a presented key stands for.
-    pub(crate) async fn holder(&self, secret: &str, now: Moment) -> Result<Holder, Refusal> {
+    /// Whom a presented key stands for at an instant.
+    pub(crate) async fn holder(
+        &self,
+        secret: &str,
+        now: Moment,
+        at: Timestamp,
+    ) -> Result<Holder, Refusal> {
         if !secret.starts_with(PREFIX) || secret.len() > KEY_MAX_BYTES {
             return Err(Refusal::KeyRefused);
         }
         let digest = self.known.digest(secret);
         if let Some(known) = self.known.get(&digest) {
             if now < known.1 {
-                return Ok(known.0.clone());
+                return known.0.good_at(at);
             }
             self.known.remove(&digest);
         }
@@ -89,7 +105,7 @@ impl ApiKeys {
         let holder = crate::grpc::api_key::authenticate(self.token.clone(), secret).await?;
         self.known
             .insert(digest, Arc::new((holder.clone(), now.plus(KEPT))));
-        Ok(holder)
+        holder.good_at(at)
     }
 
     /// Forgets everything.

@@ -2,6 +2,8 @@
 //!
 //! A key that is unknown, wrong or revoked is refused with the same words after the same work.
 
+use std::time::Duration;
+
 use sandgate_rpc::{Caller, Role};
 use sandgate_types::{ApiKeyId, Malformed, TenantId, Timestamp, UserId, Violations};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,6 +21,11 @@ const SECRET_CHARACTERS: usize = 43;
 const ID_CHARACTERS: usize = 26;
 /// The longest description.
 const DESCRIPTION_MAX: usize = 128;
+/// Shorter ones would be over before a gate has looked twice; longer ones are keys that do not end.
+const LIFETIME_MIN: Duration = Duration::from_secs(60);
+const LIFETIME_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
+/// How long a key may be good beside the one that follows it: a week, as whoever has to roll it out.
+const OVERLAP_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Stands in for the id of a text that is no key, and is no id of one.
 const NOBODY: &str = "k";
 
@@ -35,6 +42,8 @@ pub(crate) struct Wanted {
     pub may_name_users: bool,
     /// What people call it.
     pub description: String,
+    /// How long it is good; none for a key that does not end by itself.
+    pub lifetime: Option<Duration>,
 }
 
 /// Why a key was not made.
@@ -125,6 +134,7 @@ fn kept(
         roles,
         may_name_users,
         description,
+        lifetime,
     } = wanted;
     StoredApiKey {
         secret_hash: master.hash_api_key(id.as_str(), secret.expose_secret()),
@@ -136,7 +146,83 @@ fn kept(
         description,
         created_at: now,
         revoked_at: None,
+        expires_at: lifetime.map(|lifetime| now.plus(lifetime)),
+        lifetime,
     }
+}
+
+/// A key that follows another.
+pub(crate) struct Following {
+    /// The key before.
+    pub before: StoredApiKey,
+    /// How long that one is still good; none where it dies at once.
+    pub overlap: Option<Duration>,
+}
+
+impl Following {
+    /// Checks that the caller may have a key follow `before`, which is good at `now`.
+    ///
+    /// # Errors
+    /// See [`RotateError`].
+    pub(crate) fn permitted(
+        caller: &Caller,
+        before: Option<StoredApiKey>,
+        overlap: Duration,
+        now: Timestamp,
+    ) -> Result<Self, RotateError> {
+        if overlap > OVERLAP_MAX {
+            return Err(Malformed::new("overlap", "must be at most 7 days").into());
+        }
+        let reach = Reach::of(Some(caller));
+        let before = before.filter(|key| reach.covers(&key.tenant) && key.is_good(now));
+        let before = before.ok_or(RotateError::Unknown)?;
+        if !may_give(caller, &before.roles) {
+            return Err(RotateError::RoleNotHeld);
+        }
+        let overlap = (overlap > Duration::ZERO).then_some(overlap);
+        Ok(Self { before, overlap })
+    }
+
+    /// The new key.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub(crate) fn fresh(
+        &self,
+        id: ApiKeyId,
+        master: &MasterKey,
+        now: Timestamp,
+    ) -> Result<Fresh, aws_lc_rs::error::Unspecified> {
+        let before = &self.before;
+        let wanted = Wanted {
+            tenant: before.tenant.clone(),
+            user: before.user.clone(),
+            roles: before.roles.clone(),
+            may_name_users: before.may_name_users,
+            description: before.description.clone(),
+            lifetime: before.lifetime,
+        };
+        make(wanted, id, master, now)
+    }
+}
+
+/// Whether a caller may make keys with these roles: their own, or any as an administrator.
+fn may_give(caller: &Caller, roles: &[Role]) -> bool {
+    Reach::of(Some(caller)) == Reach::Mesh || roles.iter().all(|role| caller.roles.contains(role))
+}
+
+/// Why no key follows another.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// A field of the request.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// It is not there, not the caller's, or not good any more.
+    #[error("there is no such API key")]
+    Unknown,
+    /// It has a role that the caller does not have.
+    #[error("an operator cannot give a role that they do not have")]
+    RoleNotHeld,
 }
 
 /// A key that its caller may have made.
@@ -170,6 +256,7 @@ pub(crate) async fn authenticate(
     store: &Store,
     master: &MasterKey,
     presented: &SecretString,
+    now: Timestamp,
 ) -> Result<StoredApiKey, AuthenticateError> {
     let text = presented.expose_secret();
     // A text that is no key goes the whole way too.
@@ -179,7 +266,7 @@ pub(crate) async fn authenticate(
     let expected = found.as_ref().map_or(&[0; 32][..], |key| &key.secret_hash);
     let fits = bool::from(hash.ct_eq(expected));
     match found {
-        Some(key) if fits && key.revoked_at.is_none() => Ok(key),
+        Some(key) if fits && key.is_good(now) => Ok(key),
         Some(_) | None => Err(AuthenticateError::Invalid),
     }
 }
@@ -211,10 +298,11 @@ impl Wanted {
         self.check()?;
         let reach = Reach::of(Some(caller));
         reach.check(&self.tenant)?;
-        if reach != Reach::Mesh && !self.roles.iter().all(|role| caller.roles.contains(role)) {
-            return Err(CreateError::RoleNotHeld);
+        if may_give(caller, &self.roles) {
+            Ok(Permitted(self))
+        } else {
+            Err(CreateError::RoleNotHeld)
         }
-        Ok(Permitted(self))
     }
 
     /// Checks what one field alone cannot say.
@@ -244,6 +332,14 @@ impl Wanted {
                 "may_name_users",
                 "must be false beside a user",
             ));
+        }
+        let lives = LIFETIME_MIN..=LIFETIME_MAX;
+        if self
+            .lifetime
+            .is_some_and(|lifetime| !lives.contains(&lifetime))
+        {
+            let rule = "must be between 1 minute and 3,650 days";
+            violations.push(Malformed::new("lifetime", rule));
         }
         let printable = self
             .description
@@ -287,6 +383,7 @@ mod tests {
             roles: roles.to_vec(),
             may_name_users: true,
             description: "tab\there".to_owned(),
+            lifetime: None,
         };
         let fields = |roles: &[Role]| -> Vec<String> {
             let violations = wanted(roles).check().expect_err("refused");

@@ -11,13 +11,14 @@ use rand::rngs::ThreadRng;
 use sandgate_audit::Log;
 use sandgate_rpc::{PageToken, Shutdown};
 use sandgate_session::{Claims, Operations, RevocationTarget};
-use sandgate_types::{Clock, TenantId, Timestamp};
+use sandgate_types::{ApiKeyId, Clock, TenantId, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::authority::Reach;
+use crate::api_key::{Following, Fresh};
+use crate::authority::{Reach, name_of};
 use crate::crash::crash_point;
 use crate::feed::{Feed, Known, Moments};
-use crate::keys::{Keys, KeysStale, TendError};
+use crate::keys::{self, Keys, KeysStale};
 use crate::master_key::MasterKey;
 use crate::records::{self, Act};
 use crate::session::{Mint, Opening, Pair, SessionError};
@@ -28,6 +29,43 @@ use crate::witness::{self, Note, WitnessError};
 /// Tenants that are read at once.
 const PAGE: i64 = 1_000;
 
+/// Changes are read again for this long, since clocks of replicas differ.
+const CHANGES_OVERLAP: Duration = Duration::from_secs(120);
+/// Why a key was revoked that has ended by itself, or at once in favour of another.
+const ENDED: &str = "it has reached its end";
+const FOLLOWED: &str = "another key follows it";
+
+/// Why no key follows another.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// No randomness.
+    #[error("make a secret")]
+    Random(#[from] aws_lc_rs::error::Unspecified),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key before was not revoked.
+    #[error(transparent)]
+    Revoke(#[from] RevokeError),
+}
+
+/// Why what is due was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TendError {
+    /// The signing keys.
+    #[error(transparent)]
+    Keys(#[from] keys::TendError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A revocation.
+    #[error(transparent)]
+    Revoke(#[from] RevokeError),
+    /// What is to be done cannot be recorded.
+    #[error(transparent)]
+    Unrecorded(#[from] sandgate_audit::Refused),
+}
+
 /// Why there is nothing to work with yet, or ever.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -36,7 +74,7 @@ pub enum LoadError {
     Keys(#[from] KeyringError),
     /// The keys, or where they are kept.
     #[error(transparent)]
-    Tend(#[from] TendError),
+    Tend(#[from] keys::TendError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -156,7 +194,7 @@ impl Core {
         let mut page_key = [0; 32];
         aws_lc_rs::rand::fill(&mut page_key)?;
         let core = Self {
-            grants: RwLock::new(grants(&store).await?),
+            grants: RwLock::new(grants(&store, Timestamp::EPOCH).await?),
             store,
             master,
             keys,
@@ -262,6 +300,53 @@ impl Core {
         .await
     }
 
+    /// Makes the key that follows another, which ends at the instant that is answered.
+    ///
+    /// # Errors
+    /// See [`FollowError`].
+    pub(crate) async fn follow_api_key(
+        self: &Arc<Self>,
+        following: Following,
+        by: String,
+    ) -> Result<(Fresh, Timestamp), FollowError> {
+        let (id, now) = (ApiKeyId::random(&mut rand::rng()), self.clock.now());
+        let fresh = following.fresh(id, &self.master, now)?;
+        let Following { before, overlap } = following;
+        let own = before.expires_at;
+        let end = now.plus(overlap.unwrap_or_default());
+        let end = own.map_or(end, |own| own.min(end));
+        self.store
+            .follow_api_key(&before.id, end, &fresh.kept)
+            .await?;
+        if overlap.is_none() {
+            let target = RevocationTarget::ApiKey(before.id);
+            self.revoke(target, FOLLOWED.to_owned(), by, Reach::Mesh)
+                .await?;
+        }
+        Ok((fresh, end))
+    }
+
+    /// Does what time makes due, and takes what other replicas have changed: signing keys, API keys that have ended,
+    /// grants.
+    ///
+    /// # Errors
+    /// See [`TendError`].
+    pub(crate) async fn tend(self: &Arc<Self>, log: &Log) -> Result<(), TendError> {
+        let now = self.clock.now();
+        self.keys.tend(log, now).await?;
+        for key in self.store.ended_api_keys(now, PAGE).await? {
+            records::done(log, Act::RevokeApiKey, Some(&key.tenant)).await?;
+            let target = RevocationTarget::ApiKey(key.id);
+            let by = name_of(None);
+            self.revoke(target, ENDED.to_owned(), by, Reach::Mesh)
+                .await?;
+        }
+        let since = now.minus(CHANGES_OVERLAP);
+        let changed = grants(&self.store, since).await?;
+        self.grants.write().extend(changed);
+        Ok(())
+    }
+
     async fn note_head(&self) -> Result<(), WitnessError> {
         let Some(path) = self.rules.feed_head_file.clone() else {
             return Ok(());
@@ -285,11 +370,15 @@ impl Core {
     }
 }
 
-async fn grants(store: &Store) -> Result<HashMap<TenantId, Operations>, StoreError> {
+/// What the tenants are granted that changed since an instant.
+async fn grants(
+    store: &Store,
+    since: Timestamp,
+) -> Result<HashMap<TenantId, Operations>, StoreError> {
     let mut grants = HashMap::new();
     let mut after = String::new();
     loop {
-        let page = store.tenants_after(&after, PAGE).await?;
+        let page = store.tenants_changed_since(since, &after, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok(grants);
         };

@@ -6,9 +6,9 @@ use sandgate_audit::Refused;
 use sandgate_rpc::{Fault, Reason};
 use sandgate_session::TokenRefusal;
 
-use crate::api_key::{AuthenticateError, CreateError};
+use crate::api_key::{AuthenticateError, CreateError, RotateError};
 use crate::authority::OutOfReach;
-use crate::core::RevokeError;
+use crate::core::{FollowError, RevokeError};
 use crate::keys::{KeysStale, RetireError, TendError};
 use crate::session::SessionError;
 use crate::store::StoreError;
@@ -62,6 +62,11 @@ pub(crate) fn tenant_exists() -> Fault {
     .meta("field", "granted_operations")
 }
 
+/// There is no tenant of that name.
+pub(crate) fn tenant_unknown() -> Fault {
+    Fault::not_found(TENANT_UNKNOWN, "the tenant does not exist")
+}
+
 /// The gate did not pass a daemon token on.
 pub(crate) fn session_token_missing() -> Fault {
     Fault::unauthenticated(SESSION_TOKEN_MISSING, "the call carries no daemon token")
@@ -75,6 +80,16 @@ impl From<StoreError> for Fault {
                 Self::unavailable(STORE_BUSY, "the database is busy").retry_after(BUSY)
             }
             error @ (StoreError::Db(_) | StoreError::Row(_)) => Self::internal(error),
+        }
+    }
+}
+
+impl From<FollowError> for Fault {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Random(_) => Self::internal(error),
+            FollowError::Store(error) => error.into(),
+            FollowError::Revoke(error) => error.into(),
         }
     }
 }
@@ -135,6 +150,17 @@ impl From<AuthenticateError> for Fault {
         match error {
             AuthenticateError::Invalid => Self::unauthenticated(API_KEY_INVALID, error.to_string()),
             AuthenticateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RotateError> for Fault {
+    fn from(error: RotateError) -> Self {
+        let text = error.to_string();
+        match error {
+            RotateError::Malformed(malformed) => malformed.into(),
+            RotateError::Unknown => Self::not_found(API_KEY_UNKNOWN, text),
+            RotateError::RoleNotHeld => Self::permission_denied(ROLE_NOT_HELD, text),
         }
     }
 }

@@ -271,5 +271,6 @@ fn first() -> Result<Wanted, Malformed> {
         roles: vec![Role::Caller, Role::Operator, Role::Admin],
         may_name_users: false,
         description: DESCRIPTION.to_owned(),
+        lifetime: None,
     })
 }

@@ -26,6 +26,8 @@ pub(crate) enum Act {
     RevokeAllSessions,
     /// The same start revokes all API keys.
     RevokeAllApiKeys,
+    /// An API key has reached its end, and is revoked.
+    RevokeApiKey,
     /// The signing key has reached its age, and the next one is made.
     RotateSigningKey,
     /// The last token that a signing key signed has expired, and the key is removed.
@@ -42,6 +44,7 @@ impl Act {
             Self::OpenKeys => "start/OpenKeys",
             Self::RevokeAllSessions => "start/RevokeAllSessions",
             Self::RevokeAllApiKeys => "start/RevokeAllApiKeys",
+            Self::RevokeApiKey => "age/RevokeApiKey",
             Self::RotateSigningKey => "age/RotateSigningKey",
             Self::RetireSigningKey => "age/RetireSigningKey",
         }

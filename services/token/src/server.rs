@@ -216,9 +216,8 @@ impl Opening {
                 return Ok(());
             }
             // Not only whether the database answers: whether it still has all that it had.
-            let now = self.clock.now();
             match core.feed.catch_up(&core.store).await {
-                Ok(()) => match core.keys.tend(&self.log, now).await {
+                Ok(()) => match core.tend(&self.log).await {
                     Ok(()) => self.part.ready(),
                     Err(error) => self.part.missing(chain(&error)),
                 },

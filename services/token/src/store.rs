@@ -32,6 +32,12 @@ const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../migrations/sqlite/0002_rotate_signing_keys.sql"),
             postgres: include_str!("../migrations/postgres/0002_rotate_signing_keys.sql"),
         },
+        Migration {
+            number: 3,
+            name: "keys_that_expire",
+            sqlite: include_str!("../migrations/sqlite/0003_keys_that_expire.sql"),
+            postgres: include_str!("../migrations/postgres/0003_keys_that_expire.sql"),
+        },
     ],
 };
 

@@ -16,6 +16,7 @@ fn wanted(tenant: &str, roles: &[Role]) -> pb::CreateApiKeyRequest {
         roles: roles.iter().map(|role| (*role).into()).collect(),
         may_name_users: false,
         description: "a test's".to_owned(),
+        lifetime: None,
     }
 }
 

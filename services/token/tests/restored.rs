@@ -62,6 +62,7 @@ async fn create_key(token: &Token) -> pb::CreateApiKeyResponse {
         roles: vec![Role::Caller.into()],
         may_name_users: false,
         description: String::new(),
+        lifetime: None,
     };
     let request = acting(&person("default", &[Role::Admin]), request);
     let created = token.api_keys().create_api_key(request).await;

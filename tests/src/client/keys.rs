@@ -33,6 +33,7 @@ impl Client {
             roles: vec![Role::Operator.into()],
             may_name_users: false,
             description: description.to_owned(),
+            lifetime: None,
         });
         let answer = ApiKeyServiceClient::new(self.channel.clone())
             .create_api_key(request)

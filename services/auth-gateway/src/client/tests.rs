@@ -12,6 +12,7 @@ fn holder(roles: &[Role]) -> Holder {
         tenant: TenantId::parse("tenant", "acme").expect("valid"),
         user: None,
         may_name_users: false,
+        expires_at: None,
         roles: roles.to_vec(),
     }
 }

@@ -1,5 +1,6 @@
 //! Asks token whom an API key stands for.
 
+use sandgate_api::timestamp_from;
 use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::api_key_service_client::ApiKeyServiceClient;
 use sandgate_rpc::{Channel, Role};
@@ -43,6 +44,7 @@ fn holder(key: pb::ApiKey) -> Result<Holder, Malformed> {
         description: _,
         created_at: _,
         revoked_at,
+        expires_at,
     } = key;
     if revoked_at.is_some() {
         return Err(Malformed::new("revoked_at", "must be absent"));
@@ -57,6 +59,9 @@ fn holder(key: pb::ApiKey) -> Result<Holder, Malformed> {
         tenant: TenantId::parse("tenant", &tenant)?,
         user,
         may_name_users,
+        expires_at: expires_at
+            .map(|at| timestamp_from("expires_at", &at))
+            .transpose()?,
         roles: roles
             .into_iter()
             .filter_map(|role| Role::try_from(role).ok())

@@ -1,8 +1,8 @@
 //! ApiKeyService.
 
-use sandgate_api::timestamp_to;
 use sandgate_api::token::v1 as pb;
 use sandgate_api::token::v1::api_key_service_server::ApiKeyService;
+use sandgate_api::{duration_from, timestamp_to};
 use sandgate_rpc::{Caller, Fault, Role, page_size};
 use sandgate_session::RevocationTarget;
 use sandgate_types::{ApiKeyId, Malformed, TenantId, Timestamp, UserId, Violations};
@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{Request, Response};
 
 use super::{Handlers, Reply};
-use crate::api_key::{Wanted, authenticate, create};
+use crate::api_key::{Following, Wanted, authenticate, create};
 use crate::authority::{Reach, name_of};
 use crate::core::Core;
 use crate::crash::crash_point;
@@ -78,6 +78,43 @@ impl ApiKeyService for Handlers {
         }))
     }
 
+    async fn rotate_api_key(
+        &self,
+        request: Request<pb::RotateApiKeyRequest>,
+    ) -> Reply<pb::RotateApiKeyResponse> {
+        let caller = Caller::of(&request)?;
+        let (core, recorder) = self.recorded(&request)?;
+        let pb::RotateApiKeyRequest {
+            api_key_id,
+            overlap,
+        } = request.into_inner();
+        let before = ApiKeyId::parse("api_key_id", &api_key_id).map_err(Fault::from)?;
+        let overlap = overlap
+            .map(|overlap| duration_from("overlap", &overlap))
+            .transpose()
+            .map_err(Fault::from)?;
+        let overlap = overlap.unwrap_or_default();
+        let now = core.clock.now();
+        let before = core.store.api_key(before.as_str()).await;
+        let before = before.map_err(Fault::from)?;
+        if let Some(before) = &before {
+            recorder.about(before.tenant.as_str(), "");
+        }
+        let following = Following::permitted(&caller, before, overlap, now);
+        let following = following.map_err(Fault::from)?;
+        recorder.allowed_and_kept().await.map_err(not_recorded)?;
+        let by = name_of(Some(&caller));
+        let (fresh, end) = core
+            .follow_api_key(following, by)
+            .await
+            .map_err(Fault::from)?;
+        Ok(Response::new(pb::RotateApiKeyResponse {
+            api_key: Some(key_to(&fresh.kept)),
+            secret: fresh.secret.expose_secret().to_owned(),
+            previous_expires_at: Some(timestamp_to(end)),
+        }))
+    }
+
     async fn revoke_api_key(
         &self,
         request: Request<pb::RevokeApiKeyRequest>,
@@ -104,7 +141,8 @@ impl ApiKeyService for Handlers {
         let core = self.core()?;
         let pb::AuthenticateApiKeyRequest { secret } = request.into_inner();
         let secret = SecretString::from(secret);
-        let key = authenticate(&core.store, &core.master, &secret)
+        let now = core.clock.now();
+        let key = authenticate(&core.store, &core.master, &secret, now)
             .await
             .map_err(Fault::from)?;
         Ok(Response::new(pb::AuthenticateApiKeyResponse {
@@ -120,6 +158,7 @@ fn wanted_from(request: pb::CreateApiKeyRequest) -> Result<Wanted, Violations> {
         roles,
         may_name_users,
         description,
+        lifetime,
     } = request;
     let mut violations = Violations::new();
     let tenant = violations.check(TenantId::parse("tenant", &tenant));
@@ -133,13 +172,16 @@ fn wanted_from(request: pb::CreateApiKeyRequest) -> Result<Wanted, Violations> {
     };
     let roles: Result<Vec<Role>, _> = roles.into_iter().enumerate().map(role).collect();
     let roles = violations.check(roles);
-    match (tenant, user, roles) {
-        (Some(tenant), Some(user), Some(roles)) => Ok(Wanted {
+    let lifetime = lifetime.map(|lifetime| duration_from("lifetime", &lifetime));
+    let lifetime = violations.check(lifetime.transpose());
+    match (tenant, user, roles, lifetime) {
+        (Some(tenant), Some(user), Some(roles), Some(lifetime)) => Ok(Wanted {
             tenant,
             user,
             roles,
             may_name_users,
             description,
+            lifetime,
         }),
         _ => Err(violations),
     }
@@ -191,6 +233,8 @@ fn key_to(key: &StoredApiKey) -> pb::ApiKey {
         secret_hash: _,
         created_at,
         revoked_at,
+        expires_at,
+        lifetime: _,
     } = key;
     pb::ApiKey {
         api_key_id: id.as_str().to_owned(),
@@ -204,5 +248,6 @@ fn key_to(key: &StoredApiKey) -> pb::ApiKey {
         description: description.clone(),
         created_at: Some(timestamp_to(*created_at)),
         revoked_at: revoked_at.map(timestamp_to),
+        expires_at: expires_at.map(timestamp_to),
     }
 }

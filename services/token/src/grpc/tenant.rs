@@ -10,7 +10,7 @@ use tonic::{Request, Response};
 
 use super::{Handlers, Reply};
 use crate::authority::name_of;
-use crate::error::{not_recorded, tenant_exists};
+use crate::error::{not_recorded, tenant_exists, tenant_unknown};
 use crate::store::{Created, StoredTenant};
 use crate::tenant;
 
@@ -56,6 +56,33 @@ impl TenantService for Handlers {
                 Err(Fault::from(Malformed::new("request_id", rule)).into())
             }
         }
+    }
+
+    async fn update_tenant(
+        &self,
+        request: Request<pb::UpdateTenantRequest>,
+    ) -> Reply<pb::UpdateTenantResponse> {
+        let (core, recorder) = self.recorded(&request)?;
+        let pb::UpdateTenantRequest {
+            tenant,
+            granted_operations,
+        } = request.into_inner();
+        let mut violations = Violations::new();
+        let tenant = violations.check(TenantId::parse("tenant", &tenant));
+        let granted =
+            violations.check(Operations::parse("granted_operations", &granted_operations));
+        let (Some(tenant), Some(granted)) = (tenant, granted) else {
+            return Err(Fault::from(violations).into());
+        };
+        recorder.about(tenant.as_str(), "");
+        recorder.allowed_and_kept().await.map_err(not_recorded)?;
+        let now = core.clock.now();
+        let updated = core.store.set_granted(&tenant, &granted, now).await;
+        let updated = updated.map_err(Fault::from)?.ok_or_else(tenant_unknown)?;
+        core.granted(&updated);
+        Ok(Response::new(pb::UpdateTenantResponse {
+            tenant: Some(tenant_to(&updated)),
+        }))
     }
 
     async fn list_tenants(

@@ -1,5 +1,7 @@
 //! Rows of API keys. The secret itself is never among them.
 
+use std::time::Duration;
+
 use sandgate_db::{Row, Write, params};
 use sandgate_rpc::Role;
 use sandgate_types::{ApiKeyId, Malformed, TenantId, Timestamp, UserId};
@@ -27,6 +29,17 @@ pub(crate) struct StoredApiKey {
     pub created_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
+    /// How long it was made for; it ends earlier where another one follows it.
+    pub lifetime: Option<Duration>,
+}
+
+impl StoredApiKey {
+    /// Whether it is good at `now`.
+    pub(crate) fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
 }
 
 /// Where a page of keys begins: behind this key, newest first.
@@ -40,17 +53,23 @@ pub(crate) struct KeyPage {
 
 const COLUMNS_BY_ID: &str =
     "SELECT api_key_id, tenant, user_name, roles, may_name_users, description,
-    secret_hash, created_at, revoked_at FROM api_keys WHERE api_key_id = $1";
+    secret_hash, created_at, revoked_at, expires_at, lifetime FROM api_keys WHERE api_key_id = $1";
 const NEWEST: &str = "SELECT api_key_id, tenant, user_name, roles, may_name_users, description,
-    secret_hash, created_at, revoked_at FROM api_keys WHERE tenant = $1
+    secret_hash, created_at, revoked_at, expires_at, lifetime FROM api_keys WHERE tenant = $1
     ORDER BY created_at DESC, api_key_id DESC LIMIT $2";
 const BEFORE: &str = "SELECT api_key_id, tenant, user_name, roles, may_name_users, description,
-    secret_hash, created_at, revoked_at FROM api_keys
+    secret_hash, created_at, revoked_at, expires_at, lifetime FROM api_keys
     WHERE tenant = $1 AND (created_at < $3 OR (created_at = $3 AND api_key_id < $4))
     ORDER BY created_at DESC, api_key_id DESC LIMIT $2";
 const ADD: &str =
     "INSERT INTO api_keys (api_key_id, tenant, user_name, roles, may_name_users, description,
-    secret_hash, created_at, revoked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    secret_hash, created_at, revoked_at, expires_at, lifetime)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const END: &str = "UPDATE api_keys SET expires_at = $2
+    WHERE api_key_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+const ENDED: &str = "SELECT api_key_id, tenant, user_name, roles, may_name_users, description,
+    secret_hash, created_at, revoked_at, expires_at, lifetime FROM api_keys
+    WHERE expires_at IS NOT NULL AND revoked_at IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
 const TENANT_EXISTS: &str = "SELECT tenant FROM tenants WHERE tenant = $1";
 
 /// Between roles of one row; no role's name has it.
@@ -74,6 +93,36 @@ impl Store {
         insert(&mut write, key).await?;
         write.commit().await?;
         Ok(true)
+    }
+
+    /// Adds a key that follows another, which ends at an instant, or earlier where it would have.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn follow_api_key(
+        &self,
+        before: &ApiKeyId,
+        end: Timestamp,
+        key: &StoredApiKey,
+    ) -> Result<(), StoreError> {
+        let mut write = self.database.begin_write().await?;
+        write.execute(END, params![before.as_str(), end]).await?;
+        insert(&mut write, key).await?;
+        write.commit().await?;
+        Ok(())
+    }
+
+    /// At most `limit` keys that have ended by themselves and are not revoked yet.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn ended_api_keys(
+        &self,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<StoredApiKey>, StoreError> {
+        let rows = self.database.fetch_all(ENDED, params![now, limit]).await?;
+        rows.iter().map(read).collect()
     }
 
     /// A key by its id, given as text: whoever presents a key may write anything there.
@@ -124,7 +173,10 @@ pub(super) async fn insert(write: &mut Write, key: &StoredApiKey) -> Result<(), 
         secret_hash,
         created_at,
         revoked_at,
+        expires_at,
+        lifetime,
     } = key;
+    let lifetime = lifetime.map(|lifetime| i64::try_from(lifetime.as_micros()).unwrap_or(i64::MAX));
     let roles: Vec<&str> = roles.iter().map(Role::as_str_name).collect();
     let values = params![
         id.as_str(),
@@ -136,6 +188,8 @@ pub(super) async fn insert(write: &mut Write, key: &StoredApiKey) -> Result<(), 
         secret_hash,
         *created_at,
         *revoked_at,
+        *expires_at,
+        lifetime,
     ];
     write.execute(ADD, values).await?;
     Ok(())
@@ -146,6 +200,8 @@ pub(super) fn read(row: &Row) -> Result<StoredApiKey, StoreError> {
         Role::from_str_name(name).ok_or_else(|| Malformed::new("roles", "must be roles"))
     };
     let user: Option<String> = row.get("user_name")?;
+    let lifetime: Option<i64> = row.get("lifetime")?;
+    let lifetime = lifetime.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
     Ok(StoredApiKey {
         id: ApiKeyId::parse("api_key_id", &row.text("api_key_id")?)?,
         tenant: TenantId::parse("tenant", &row.text("tenant")?)?,
@@ -162,5 +218,7 @@ pub(super) fn read(row: &Row) -> Result<StoredApiKey, StoreError> {
         secret_hash: row.bytes("secret_hash")?,
         created_at: row.get("created_at")?,
         revoked_at: row.get("revoked_at")?,
+        expires_at: row.get("expires_at")?,
+        lifetime,
     })
 }

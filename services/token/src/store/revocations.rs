@@ -40,7 +40,7 @@ const ADD: &str =
     "INSERT INTO revocations (sequence, kind, tenant, value, reason, revoked_by, revoked_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const API_KEY: &str = "SELECT api_key_id, tenant, user_name, roles, may_name_users, description,
-    secret_hash, created_at, revoked_at FROM api_keys WHERE api_key_id = $1";
+    secret_hash, created_at, revoked_at, expires_at, lifetime FROM api_keys WHERE api_key_id = $1";
 const LIVING_API_KEYS: &str =
     "SELECT api_key_id FROM api_keys WHERE revoked_at IS NULL ORDER BY created_at, api_key_id";
 const REVOKE_API_KEY: &str =

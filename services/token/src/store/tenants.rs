@@ -46,8 +46,11 @@ pub(crate) enum Created<T> {
 const TENANT: &str = "SELECT tenant, granted_operations, created_at FROM tenants WHERE tenant = $1";
 const TENANTS_AFTER: &str = "SELECT tenant, granted_operations, created_at FROM tenants
     WHERE tenant > $1 ORDER BY tenant LIMIT $2";
-const ADD_TENANT: &str =
-    "INSERT INTO tenants (tenant, granted_operations, created_at) VALUES ($1, $2, $3)";
+const ADD_TENANT: &str = "INSERT INTO tenants (tenant, granted_operations, created_at, updated_at) VALUES ($1, $2, $3, $3)";
+const SET_GRANTED: &str =
+    "UPDATE tenants SET granted_operations = $2, updated_at = $3 WHERE tenant = $1";
+const TENANTS_CHANGED: &str = "SELECT tenant, granted_operations, created_at FROM tenants
+    WHERE updated_at >= $1 AND tenant > $2 ORDER BY tenant LIMIT $3";
 const REQUEST: &str = "SELECT content_hash FROM requests
     WHERE principal = $1 AND method = $2 AND request_id = $3";
 const ADD_REQUEST: &str =
@@ -102,6 +105,44 @@ impl Store {
         write.execute(ADD_REQUEST, values).await?;
         write.commit().await?;
         Ok(Created::Is(tenant.clone()))
+    }
+
+    /// Sets what a tenant is granted; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn set_granted(
+        &self,
+        tenant: &TenantId,
+        granted: &Operations,
+        now: Timestamp,
+    ) -> Result<Option<StoredTenant>, StoreError> {
+        let mut write = self.database.begin_write().await?;
+        let values = params![tenant.as_str(), granted.to_list().join(BETWEEN), now];
+        write.execute(SET_GRANTED, values).await?;
+        let row = write
+            .fetch_optional(TENANT, params![tenant.as_str()])
+            .await?;
+        write.commit().await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// At most `limit` tenants that changed since an instant, by name, behind `after`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn tenants_changed_since(
+        &self,
+        since: Timestamp,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<StoredTenant>, StoreError> {
+        self.database
+            .fetch_all(TENANTS_CHANGED, params![since, after, limit])
+            .await?
+            .iter()
+            .map(read)
+            .collect()
     }
 
     /// At most `limit` tenants by name, behind `after`.

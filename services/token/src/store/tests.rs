@@ -37,6 +37,8 @@ fn api_key(seed: u64, created_at: Timestamp) -> StoredApiKey {
         secret_hash: vec![u8::try_from(seed).expect("small"); 32],
         created_at,
         revoked_at: None,
+        expires_at: None,
+        lifetime: None,
     }
 }
 
@@ -417,5 +419,36 @@ async fn a_signing_key_is_replaced_by_one_that_does_not_sign_yet_or_not_at_all()
         assert_eq!((keys.len(), keys[0].signs_from), (1, at(15)));
         assert!(store.drop_signing_key("next").await.expect(fresh.kind));
         assert!(!store.drop_signing_key("next").await.expect(fresh.kind));
+    }
+}
+
+#[tokio::test]
+async fn a_replica_reads_which_grants_have_changed() {
+    for (store, fresh) in each_store().await {
+        store.begin(&beginning()).await.expect(fresh.kind);
+        let acme = tenant("acme");
+        let names = |tenants: Vec<StoredTenant>| -> Vec<String> {
+            tenants
+                .iter()
+                .map(|tenant| tenant.tenant.to_string())
+                .collect()
+        };
+        let changed = async |since: i64| {
+            let page = store.tenants_changed_since(at(since), "", 10).await;
+            names(page.expect(fresh.kind))
+        };
+        assert_eq!(changed(0).await, ["acme"]);
+        let set = store
+            .set_granted(&acme.tenant, &Operations::none(), at(1_000))
+            .await;
+        let set = set.expect(fresh.kind).expect("a tenant");
+        assert!(set.granted.is_empty());
+        assert_eq!(changed(1_000).await, ["acme"]);
+        assert!(changed(1_001).await.is_empty());
+        let nobody = tenant("nobody").tenant;
+        let set = store
+            .set_granted(&nobody, &Operations::All, at(1_000))
+            .await;
+        assert_eq!(set.expect(fresh.kind), None);
     }
 }

@@ -32,6 +32,13 @@ impl ApiKeyService for Token {
         Err(Status::unimplemented("not here"))
     }
 
+    async fn rotate_api_key(
+        &self,
+        _request: Request<pb::RotateApiKeyRequest>,
+    ) -> Result<Response<pb::RotateApiKeyResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn revoke_api_key(
         &self,
         _request: Request<pb::RevokeApiKeyRequest>,
