@@ -1,5 +1,6 @@
 //! What the command line takes. Nothing is decided here.
 
+mod admin;
 mod policy;
 mod quota;
 
@@ -10,6 +11,10 @@ use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub(crate) use admin::{
+    AlgorithmArg, ApiKeyArgs, ApiKeyVerb, KeyArgs, KeyVerb, MakeKeyArgs, RevokeArgs, RoleArg,
+    ScopeArgs, TenantArgs, TenantVerb,
+};
 pub(crate) use policy::{DiffArgs, ExplainArgs, PolicyArgs, PolicyFileArgs};
 pub(crate) use quota::{HolderArgs, LimitArgs, QuotaArgs, QuotaVerb};
 
@@ -71,6 +76,14 @@ pub(crate) enum Command {
     Files(FilesArgs),
     /// Set, show or list how much a tenant and its users may use at once
     Quota(QuotaArgs),
+    /// Create, change or list tenants
+    Tenant(TenantArgs),
+    /// Make, list, rotate or revoke API keys
+    ApiKey(ApiKeyArgs),
+    /// List, rotate or retire the keys that sign session tokens
+    Key(KeyArgs),
+    /// Revoke sessions at once and for ever: of a sandbox, a conversation, a user or a whole tenant
+    Revoke(RevokeArgs),
     /// Check a policy file, or explain what it makes of a request; needs no mesh
     #[command(subcommand)]
     Policy(PolicyArgs),
@@ -96,7 +109,15 @@ impl Command {
     pub(crate) fn asks(&self) -> bool {
         matches!(
             self,
-            Self::Ls(_) | Self::Suspend(_) | Self::Rm(_) | Self::Files(_) | Self::Quota(_)
+            Self::Ls(_)
+                | Self::Suspend(_)
+                | Self::Rm(_)
+                | Self::Files(_)
+                | Self::Quota(_)
+                | Self::Tenant(_)
+                | Self::ApiKey(_)
+                | Self::Key(_)
+                | Self::Revoke(_)
         )
     }
 }

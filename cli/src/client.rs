@@ -6,6 +6,10 @@ use sandgate_api::orchestrator::v1::sandbox_service_client::SandboxServiceClient
 use sandgate_api::sandbox::v1::file_service_client::FileServiceClient;
 use sandgate_api::sandbox::v1::process_service_client::ProcessServiceClient;
 use sandgate_api::storage::v1::workspace_service_client::WorkspaceServiceClient;
+use sandgate_api::token::v1::api_key_service_client::ApiKeyServiceClient;
+use sandgate_api::token::v1::revocation_service_client::RevocationServiceClient;
+use sandgate_api::token::v1::signing_key_service_client::SigningKeyServiceClient;
+use sandgate_api::token::v1::tenant_service_client::TenantServiceClient;
 use sandgate_rpc::config::SecretFile;
 use sandgate_rpc::{Channel, ChannelOptions, Target};
 use secrecy::ExposeSecret as _;
@@ -95,6 +99,26 @@ impl Client {
     /// Sets and shows quotas.
     pub(crate) fn quotas(&self) -> QuotaServiceClient<Keyed> {
         QuotaServiceClient::with_interceptor(self.channel.clone(), self.key.clone())
+    }
+
+    /// Creates and lists tenants.
+    pub(crate) fn tenants(&self) -> TenantServiceClient<Keyed> {
+        TenantServiceClient::with_interceptor(self.channel.clone(), self.key.clone())
+    }
+
+    /// Makes and ends API keys.
+    pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Keyed> {
+        ApiKeyServiceClient::with_interceptor(self.channel.clone(), self.key.clone())
+    }
+
+    /// Lists and changes the keys that sign.
+    pub(crate) fn signing_keys(&self) -> SigningKeyServiceClient<Keyed> {
+        SigningKeyServiceClient::with_interceptor(self.channel.clone(), self.key.clone())
+    }
+
+    /// Revokes sessions.
+    pub(crate) fn revocations(&self) -> RevocationServiceClient<Keyed> {
+        RevocationServiceClient::with_interceptor(self.channel.clone(), self.key.clone())
     }
 
     /// Runs processes in one.

@@ -12,7 +12,7 @@ use crate::data_dir::{self, Claim, DataDir, Lock, NotSetUp, Published, Share};
 use crate::mesh::Mesh;
 use crate::report::{Report, Unwritten, line, print};
 use crate::signals::Signals;
-use crate::{config, conversation, init, policy, quota, run, up};
+use crate::{admin, config, conversation, init, policy, quota, run, up};
 
 /// How long a mesh may take that is starting or ending; it syncs and suspends what runs then.
 const REACH_LIMIT: Duration = Duration::from_secs(120);
@@ -87,6 +87,22 @@ async fn dispatch(data_dir: Option<PathBuf>, command: Command) -> anyhow::Result
         }
         Command::Quota(args) => {
             let work = async |client: &Client| quota::quota(client, &args.verb).await;
+            ask(&data, &args.mesh, work).await
+        }
+        Command::Tenant(args) => {
+            let work = async |client: &Client| admin::tenant(client, &args.verb).await;
+            ask(&data, &args.mesh, work).await
+        }
+        Command::ApiKey(args) => {
+            let work = async |client: &Client| admin::api_key(client, &args.verb).await;
+            ask(&data, &args.mesh, work).await
+        }
+        Command::Key(args) => {
+            let work = async |client: &Client| admin::signing_key(client, &args.verb).await;
+            ask(&data, &args.mesh, work).await
+        }
+        Command::Revoke(args) => {
+            let work = async |client: &Client| admin::revoke(client, &args).await;
             ask(&data, &args.mesh, work).await
         }
         Command::GenSecret

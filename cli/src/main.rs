@@ -1,5 +1,6 @@
 //! The `sandgate` command: the command line, and the whole mesh in one process for one machine.
 
+mod admin;
 mod aftermath;
 mod args;
 mod client;
@@ -42,6 +43,10 @@ fn main() -> ExitCode {
         | Command::Rm(_)
         | Command::Files(_)
         | Command::Quota(_)
+        | Command::Tenant(_)
+        | Command::ApiKey(_)
+        | Command::Key(_)
+        | Command::Revoke(_)
         | Command::Policy(_)) => command::run(data_dir, own),
     }
 }

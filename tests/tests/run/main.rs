@@ -1,5 +1,6 @@
 //! `sandgate run`: one command, one conversation, no set-up.
 
+mod admin;
 mod commands;
 mod ends;
 mod names;
