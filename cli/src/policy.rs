@@ -103,6 +103,11 @@ fn explain(text: &str, routes: Vec<RouteSpec>, args: &ExplainArgs) -> anyhow::Re
         let value: HeaderValue = value.trim().parse().context("--header has no value")?;
         headers.append(name, value);
     }
+    if args.websocket {
+        // As every client asks for one.
+        let version = HeaderValue::from_static("13");
+        headers.insert(http::header::SEC_WEBSOCKET_VERSION, version);
+    }
     let names: Vec<String> = routes
         .iter()
         .map(|route| route.name.as_str().to_owned())
@@ -112,6 +117,7 @@ fn explain(text: &str, routes: Vec<RouteSpec>, args: &ExplainArgs) -> anyhow::Re
         method: &method,
         uri: &uri,
         headers: &headers,
+        websocket: args.websocket,
     };
     match decide(&policy, asked, &claims) {
         Verdict::Allow(allowed) => {

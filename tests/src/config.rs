@@ -21,7 +21,7 @@ pub fn crashing_binaries() -> PathBuf {
     )
 }
 
-/// A Python that has grpcio and grpcio-tools.
+/// A Python that has grpcio, grpcio-tools and websockets.
 ///
 /// # Panics
 /// When the stories are not run by `cargo xtask test`, which prepares it.

@@ -82,6 +82,43 @@ impl Home {
         self.sandgate(arguments).output().expect("start sandgate")
     }
 
+    /// Puts a folder of ours into the workspace, as a tar on standard input.
+    ///
+    /// # Panics
+    /// When the folder cannot be read, or its content not be put.
+    pub fn put(&self, conversation: &str, from: &Path, names: &[&str], into: &str) {
+        let mut tar = Command::new("tar")
+            .args(["--exclude=__pycache__", "-C"])
+            .arg(from)
+            .arg("-cf")
+            .arg("-")
+            .args(names)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start tar");
+        let unpack = format!("mkdir -p {into} && tar -xf - -C {into}");
+        let mut run = self.sandgate([
+            "run",
+            "-q",
+            "--conversation",
+            conversation,
+            "--",
+            "/bin/sh",
+            "-c",
+            &unpack,
+        ]);
+        let output = run
+            .stdin(tar.stdout.take().expect("it is piped"))
+            .output()
+            .expect("start sandgate");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(tar.wait().expect("tar").success());
+    }
+
     /// `sandgate up` with these arguments beside a free port, once it serves.
     ///
     /// # Panics

@@ -3,7 +3,6 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use sandgate_e2e::mesh::Home;
 use sandgate_e2e::{backend, config, python};
@@ -48,40 +47,6 @@ routes:
     file.to_str().expect("a plain path").to_owned()
 }
 
-/// Puts a folder of ours into the workspace, as a tar on standard input.
-fn put(home: &Home, conversation: &str, from: &Path, names: &[&str], into: &str) {
-    let mut tar = Command::new("tar")
-        .args(["--exclude=__pycache__", "-C"])
-        .arg(from)
-        .arg("-cf")
-        .arg("-")
-        .args(names)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("start tar");
-    let unpack = format!("mkdir -p {into} && tar -xf - -C {into}");
-    let mut run = home.sandgate([
-        "run",
-        "-q",
-        "--conversation",
-        conversation,
-        "--",
-        "/bin/sh",
-        "-c",
-        &unpack,
-    ]);
-    let output = run
-        .stdin(tar.stdout.take().expect("it is piped"))
-        .output()
-        .expect("start sandgate");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(tar.wait().expect("tar").success());
-}
-
 #[test]
 fn an_agent_asks_both_backends_through_the_gate_and_its_results_are_there_without_it() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -96,16 +61,14 @@ fn an_agent_asks_both_backends_through_the_gate_and_its_results_are_there_withou
 
     let stubs = tempfile::tempdir().expect("a folder");
     python::generate_stubs(&config::repository().join("tests/proto"), stubs.path());
-    put(&home, "agent", stubs.path(), &["."], "/workspace/lib");
-    put(
-        &home,
+    home.put("agent", stubs.path(), &["."], "/workspace/lib");
+    home.put(
         "agent",
         &python::site_packages(),
         &["grpc", "google", "typing_extensions.py"],
         "/workspace/lib",
     );
-    put(
-        &home,
+    home.put(
         "agent",
         &config::repository().join("tests/python"),
         &["agent.py"],
@@ -117,7 +80,7 @@ fn an_agent_asks_both_backends_through_the_gate_and_its_results_are_there_withou
         format!("word\n{}\n", WORDS.join("\n")),
     )
     .expect("input");
-    put(&home, "agent", input.path(), &["."], "/workspace/input");
+    home.put("agent", input.path(), &["."], "/workspace/input");
 
     let ran = home.run("agent", &["/usr/bin/python3", "agent.py"]);
     assert_eq!(

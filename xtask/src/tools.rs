@@ -20,6 +20,7 @@ const GOOGLEAPIS: &str = "1.76.0";
 const GRPCIO: &str = "1.85.1";
 const GRPCURL: &str = "v1.9.4";
 const HELM: &str = "v3.22.0";
+const WEBSOCKETS: &str = "17.4";
 
 /// The tools of this machine.
 #[derive(Debug, Clone, Copy)]
@@ -67,14 +68,15 @@ impl<'a> Tools<'a> {
         self.go_install("helm", "helm.sh/helm/v3/cmd/helm", HELM)
     }
 
-    /// A Python that has grpcio and the generator of its stubs.
+    /// A Python that has grpcio, the generator of its stubs, and websockets.
     pub(crate) fn python(&self) -> anyhow::Result<PathBuf> {
-        let version = format!("{GRPCIO}-{GOOGLEAPIS}");
+        let version = format!("{GRPCIO}-{GOOGLEAPIS}-{WEBSOCKETS}");
         let packages = [
             format!("grpcio=={GRPCIO}"),
             format!("grpcio-tools=={GRPCIO}"),
             // The messages of `google.rpc`, in which our errors are detailed.
             format!("googleapis-common-protos=={GOOGLEAPIS}"),
+            format!("websockets=={WEBSOCKETS}"),
         ];
         let folder = self.pip_install("python-grpcio", &version, &packages)?;
         Ok(folder.join("bin/python"))

@@ -52,6 +52,9 @@ pub(crate) struct ExplainArgs {
     /// A header, 'NAME: VALUE'; may be repeated, and 'content-type: application/grpc' makes a gRPC call
     #[arg(long, short = 'H', value_name = "HEADER")]
     pub(crate) header: Vec<String>,
+    /// Ask for a WebSocket
+    #[arg(long)]
+    pub(crate) websocket: bool,
     /// The session's tenant
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) tenant: String,

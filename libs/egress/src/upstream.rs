@@ -45,8 +45,10 @@ pub enum Failure {
     AddressRefused,
     /// The connection broke, or it does not speak HTTP.
     Broken,
-    /// It asked to switch protocols.
+    /// It switched protocols, and not to what was asked for.
     Switched,
+    /// It answered what asks for a WebSocket without taking it, as if that were a plain request.
+    NotSwitched,
 }
 
 /// An upstream, with a pool of connections for each thread that calls it.
@@ -81,6 +83,24 @@ impl Upstream {
     pub async fn send(
         &self,
         thread: usize,
+        request: Request<Body>,
+        target: &str,
+    ) -> Result<Response<Incoming>, Failure> {
+        let response = self.switch(thread, request, target).await?;
+        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::Switched);
+        }
+        Ok(response)
+    }
+
+    /// The same for a request that asks to switch protocols, which the answer may do: whoever asked looks at it, and
+    /// takes the connection from it.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn switch(
+        &self,
+        thread: usize,
         mut request: Request<Body>,
         target: &str,
     ) -> Result<Response<Incoming>, Failure> {
@@ -95,15 +115,11 @@ impl Upstream {
             return Err(Failure::Broken);
         };
         let client = pool.get_or_init(|| self.client());
-        let response = client.request(request).await.map_err(|error| {
+        client.request(request).await.map_err(|error| {
             let failure = failure_of(&error);
             tracing::debug!(failure = ?failure, error = %error, "an upstream did not answer");
             failure
-        })?;
-        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Failure::Switched);
-        }
-        Ok(response)
+        })
     }
 
     fn uri(&self, target: &str) -> Option<Uri> {

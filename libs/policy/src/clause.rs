@@ -21,6 +21,10 @@ pub enum Clause {
     Protocol,
     /// The connection cannot be switched to another protocol.
     Upgrade,
+    /// The route takes no WebSockets.
+    WebSocket,
+    /// What asks for a WebSocket is no handshake of the one version.
+    Handshake,
     /// The path is odd.
     Path(Odd),
     /// The path is outside of the route's prefix.
@@ -48,7 +52,8 @@ impl Clause {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Route => "routes",
-            Self::Protocol | Self::Upgrade | Self::HeaderTwice => "",
+            Self::Protocol | Self::Upgrade | Self::Handshake | Self::HeaderTwice => "",
+            Self::WebSocket => "http.websocket",
             Self::Path(_) | Self::PathPrefix => "http.path_prefix",
             Self::Methods => "http.methods",
             Self::Query(_) | Self::QueryUnlisted => "forward.query",
@@ -65,6 +70,8 @@ impl Clause {
             Self::Route => "ROUTE_UNKNOWN",
             Self::Protocol => "PROTOCOL_REFUSED",
             Self::Upgrade => "UPGRADE_REFUSED",
+            Self::WebSocket => "WEBSOCKET_NOT_ALLOWED",
+            Self::Handshake => "HANDSHAKE_REFUSED",
             Self::Path(_) => "PATH_REFUSED",
             Self::PathPrefix => "PATH_OUTSIDE",
             Self::Methods => "METHOD_NOT_ALLOWED",
@@ -85,6 +92,10 @@ impl Clause {
             }
             Self::Protocol => "CONNECT, TRACE and methods unknown to HTTP are not served".into(),
             Self::Upgrade => "the connection is not switched to another protocol".into(),
+            Self::WebSocket => "the route takes no WebSockets; http.websocket allows them".into(),
+            Self::Handshake => {
+                "this is no handshake of WebSocket 13 without extensions and body".into()
+            }
             Self::Path(odd) => format!("the path {odd}"),
             Self::PathPrefix => "the path is outside of the route's prefix".into(),
             Self::Methods => "the route does not serve this method".into(),

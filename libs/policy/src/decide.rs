@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Uri};
+use sandgate_rpc::is_websocket_version;
 use sandgate_session::Claims;
 use sandgate_types::RouteName;
 use sandgate_types::path::{self, Unlisted};
@@ -28,6 +29,8 @@ pub struct Asked<'a> {
     pub uri: &'a Uri,
     /// Its headers.
     pub headers: &'a HeaderMap,
+    /// Whether it asks for a WebSocket, with GET for its method.
+    pub websocket: bool,
 }
 
 /// What the policy says.
@@ -79,7 +82,12 @@ fn allow<R: AsRef<RouteSpec>>(
     if asked.headers.contains_key(header::UPGRADE) || asked.headers.contains_key("http2-settings") {
         return Err(refuse(Clause::Upgrade));
     }
-    for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::TE] {
+    for name in [
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::TE,
+        header::SEC_WEBSOCKET_PROTOCOL,
+    ] {
         if headers::only(asked.headers, name).is_err() {
             return Err(refuse(Clause::HeaderTwice));
         }
@@ -118,6 +126,7 @@ fn http<R: AsRef<RouteSpec>>(
     let Matching::Http {
         path_prefix,
         methods,
+        websocket,
     } = &spec.matching
     else {
         // gRPC routes are reached by their methods, and have no name here.
@@ -134,6 +143,16 @@ fn http<R: AsRef<RouteSpec>>(
     }
     if !is_beneath(path_prefix, rest) {
         return Err(refuse(Clause::PathPrefix));
+    }
+    if asked.websocket {
+        if !websocket {
+            return Err(refuse(Clause::WebSocket));
+        }
+        if !is_websocket_version(asked.headers)
+            || asked.headers.contains_key(header::CONTENT_LENGTH)
+        {
+            return Err(refuse(Clause::Handshake));
+        }
     }
     let mut target = format!("{}{rest}", spec.upstream.base_path);
     if let Some(query) = asked.uri.query().filter(|query| !query.is_empty()) {
@@ -161,6 +180,11 @@ fn http<R: AsRef<RouteSpec>>(
         Some(None) => return Err(refuse(Clause::HeaderTwice)),
     }
     let mut crossing = headers::http_request(asked.headers, &spec.forward);
+    if asked.websocket {
+        // A handshake has no body, whatever its headers say of one.
+        crossing.remove(header::CONTENT_TYPE);
+        crossing.remove(header::CONTENT_ENCODING);
+    }
     if let Body::Json(_) = &spec.body {
         if !headers::is_plain_json(asked.headers) {
             return Err(refuse(Clause::BodyType));
@@ -192,7 +216,7 @@ fn grpc<R: AsRef<RouteSpec>>(
         route: Some(spec.name.clone()),
         clause,
     };
-    if !headers::is_grpc(asked.headers) || *asked.method != Method::POST {
+    if !headers::is_grpc(asked.headers) || *asked.method != Method::POST || asked.websocket {
         return Err(refuse(Clause::HttpOnGrpc));
     }
     if asked.uri.query().is_some() {

@@ -156,10 +156,12 @@ fn matched(old: &Matching, new: &Matching) -> Vec<(&'static str, Effect)> {
             Matching::Http {
                 path_prefix: old_prefix,
                 methods: old_methods,
+                websocket: old_websocket,
             },
             Matching::Http {
                 path_prefix,
                 methods,
+                websocket,
             },
         ) => {
             let of = |methods: &[http::Method]| -> BTreeSet<String> {
@@ -177,7 +179,9 @@ fn matched(old: &Matching, new: &Matching) -> Vec<(&'static str, Effect)> {
             let methods = of_sets(&of(old_methods), &of(methods));
             let prefix = prefix.map(|effect| ("http.path_prefix", effect));
             let methods = methods.map(|effect| ("http.methods", effect));
-            prefix.into_iter().chain(methods).collect()
+            let websocket = of_numbers(old_websocket, websocket);
+            let websocket = websocket.map(|effect| ("http.websocket", effect));
+            prefix.into_iter().chain(methods).chain(websocket).collect()
         }
         (Matching::Grpc { methods: old }, Matching::Grpc { methods: new }) => {
             let effect = of_sets(old, new);
@@ -267,6 +271,12 @@ routes:
             ("/v1", "/v10", "http.path_prefix", Changes),
             ("[GET, POST]", "[GET]", "http.methods", Narrows),
             ("[GET, POST]", "[GET, PUT]", "http.methods", Changes),
+            (
+                "[GET, POST] }",
+                "[GET, POST], websocket: true }",
+                "http.websocket",
+                Widens,
+            ),
             ("[x, y]", "[x, y, z]", "tenants", Widens),
             ("  tenants: [x, y]\n", "", "tenants", Widens),
             ("[q]", "[q, r]", "forward.query", Widens),

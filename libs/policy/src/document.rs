@@ -127,6 +127,17 @@ impl Section {
         pairs
     }
 
+    /// Takes `true` or `false` out; `false` where the key is absent.
+    pub(crate) fn flag(&mut self, key: &str, violations: &mut Violations) -> bool {
+        let Some(value) = self.take(key) else {
+            return false;
+        };
+        value.as_bool().unwrap_or_else(|| {
+            violations.push(Malformed::new(self.path(key), "must be true or false"));
+            false
+        })
+    }
+
     /// Takes a positive whole number out.
     pub(crate) fn number(&mut self, key: &str, violations: &mut Violations) -> Option<u32> {
         let value = self.take(key)?;

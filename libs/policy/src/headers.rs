@@ -39,7 +39,7 @@ pub const GRPC_RESPONSE_ALWAYS: [&str; 6] = [
     "grpc-status-details-bin",
 ];
 /// What belongs to a connection, to whoever authenticates, or to tracing, which the gate writes itself.
-const RESERVED: [&str; 20] = [
+const RESERVED: [&str; 24] = [
     "authorization",
     "baggage",
     "connection",
@@ -52,6 +52,10 @@ const RESERVED: [&str; 20] = [
     "keep-alive",
     "proxy-authenticate",
     "proxy-authorization",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-version",
     "set-cookie",
     "te",
     "traceparent",

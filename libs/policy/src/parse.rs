@@ -10,6 +10,7 @@ use sandgate_egress::Scheme;
 use sandgate_types::{Malformed, PolicyRevision, RouteName, Violations};
 use serde_yaml_ng::Value;
 
+use crate::body::Body;
 use crate::document::Section;
 use crate::fields;
 use crate::place::with_lines;
@@ -190,6 +191,7 @@ fn cross_check(path: &str, spec: &RouteSpec, violations: &mut Violations) {
             violations.push(Malformed::new(at("credential"), rule));
         }
     }
+    cross_check_websocket(spec, &at, violations);
     if matches!(spec.matching, Matching::Grpc { .. }) {
         if !spec.forward.query.is_empty() {
             let rule = "must be empty on a gRPC route, whose calls have no query";
@@ -199,6 +201,34 @@ fn cross_check(path: &str, spec: &RouteSpec, violations: &mut Violations) {
             let rule = "must not have a path on a gRPC route, whose path is the method";
             violations.push(Malformed::new(at("upstream.url"), rule));
         }
+    }
+}
+
+/// Rules of routes with WebSockets, and of headers that belong to those alone.
+fn cross_check_websocket(
+    spec: &RouteSpec,
+    at: &impl Fn(&str) -> String,
+    violations: &mut Violations,
+) {
+    const PROTOCOL: &str = "sec-websocket-protocol";
+    let websocket = matches!(
+        spec.matching,
+        Matching::Http {
+            websocket: true,
+            ..
+        }
+    );
+    if websocket && matches!(spec.body, Body::Json(_)) {
+        let rule = "must not be on a route with identity.json: what goes over a WebSocket is not taken apart";
+        violations.push(Malformed::new(at("http.websocket"), rule));
+    }
+    if !websocket && spec.forward.request_headers.contains(PROTOCOL) {
+        let rule = "must not list sec-websocket-protocol on a route without http.websocket";
+        violations.push(Malformed::new(at("forward.request_headers"), rule));
+    }
+    if spec.forward.response_headers.contains(PROTOCOL) {
+        let rule = "must not list sec-websocket-protocol, which answers that of the request";
+        violations.push(Malformed::new(at("forward.response_headers"), rule));
     }
 }
 

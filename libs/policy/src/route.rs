@@ -47,6 +47,8 @@ pub enum Matching {
         path_prefix: String,
         /// The methods.
         methods: Vec<Method>,
+        /// Whether a GET may become a WebSocket, whose messages go on as they are.
+        websocket: bool,
     },
     /// gRPC methods.
     Grpc {
@@ -153,11 +155,11 @@ impl fmt::Debug for Credential {
 /// How large and how long a request and its answer may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the request's body.
+    /// Bytes of the request's body, or of what a WebSocket carries to the upstream.
     pub request_bytes: ByteSize,
-    /// Bytes of the answer's body.
+    /// Bytes of the answer's body, or of what a WebSocket carries to the sandbox.
     pub response_bytes: ByteSize,
-    /// From the request's head to the last byte of the answer.
+    /// From the request's head to the last byte of the answer, or the end of a WebSocket.
     pub timeout: Duration,
 }
 

@@ -29,6 +29,7 @@ mod tail;
 mod trace;
 pub mod transport;
 mod watched;
+mod websocket;
 
 pub use channel::{Channel, ChannelOptions};
 pub use code::code_name;
@@ -53,3 +54,4 @@ pub use transport::{
     Certificates, ClientTls, Listen, Memory, Renewed, ServerTls, ServiceTls, Target, memory, pem,
 };
 pub use watched::{Fingerprint, Watched};
+pub use websocket::{WEBSOCKET, WebSocketKey, is_offered, is_websocket_version};

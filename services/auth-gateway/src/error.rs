@@ -70,11 +70,13 @@ impl From<&Refusal> for Fault {
                 | Clause::Query(_)
                 | Clause::QueryUnlisted
                 | Clause::BodyType
-                | Clause::HeaderTwice => Fault::from(Malformed::new("request", message)),
+                | Clause::HeaderTwice
+                | Clause::Handshake => Fault::from(Malformed::new("request", message)),
                 Clause::RequestBytes => Fault::exhausted(reason, message)
                     .quota("limits.request_bytes", "bytes of the request's body"),
                 Clause::Protocol
                 | Clause::Upgrade
+                | Clause::WebSocket
                 | Clause::PathPrefix
                 | Clause::Methods
                 | Clause::GrpcOnHttp

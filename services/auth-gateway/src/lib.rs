@@ -40,6 +40,7 @@ mod server;
 mod streams;
 mod tally;
 mod trust;
+mod tunnel;
 mod workers;
 
 pub use bound::Bound;

@@ -25,6 +25,33 @@ const DURATION: Metric = Metric {
     help: "time from a request's head to the head of its answer, by listener",
 };
 
+/// What went over WebSockets.
+const WEBSOCKET_BYTES: Metric = Metric {
+    name: "sandgate_gate_websocket_bytes_total",
+    unit: "By",
+    help: "bytes over WebSockets of sandboxes that have ended, by direction",
+};
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    /// From a sandbox.
+    Up,
+    /// To a sandbox.
+    Down,
+}
+
+impl Label for Direction {
+    const KEY: &'static str = "direction";
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// Where a request came in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Listener {
@@ -62,6 +89,7 @@ impl Label for Outcome {
 pub(crate) struct Instruments {
     requests: Counter<(Listener, Outcome)>,
     durations: Durations<(Listener,)>,
+    websocket_bytes: Counter<(Direction,)>,
 }
 
 /// A request that is being decided.
@@ -79,7 +107,14 @@ impl Instruments {
         Self {
             requests: meters.counter(REQUESTS),
             durations: meters.durations(DURATION),
+            websocket_bytes: meters.counter(WEBSOCKET_BYTES),
         }
+    }
+
+    /// Counts what went over a WebSocket.
+    pub(crate) fn carried(&self, up: u64, down: u64) {
+        self.websocket_bytes.add(up, (Direction::Up,));
+        self.websocket_bytes.add(down, (Direction::Down,));
     }
 
     /// Notes what became of a request.

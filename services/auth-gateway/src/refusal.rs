@@ -159,6 +159,7 @@ impl Refusal {
                 Failure::AddressRefused => "UPSTREAM_ADDRESS_REFUSED",
                 Failure::Broken => "UPSTREAM_BROKEN",
                 Failure::Switched => "UPSTREAM_SWITCHED",
+                Failure::NotSwitched => "UPSTREAM_NOT_SWITCHED",
             },
             Self::ServiceUnreachable => "SERVICE_UNREACHABLE",
             Self::Unrecorded => "AUDIT_UNAVAILABLE",
@@ -231,7 +232,10 @@ impl Refusal {
                     "the upstream's name leads to an address that the policy does not allow"
                 }
                 Failure::Broken => "the upstream broke the connection off",
-                Failure::Switched => "the upstream asked to switch protocols",
+                Failure::Switched => {
+                    "the upstream switched protocols, and not to what was asked for"
+                }
+                Failure::NotSwitched => "the upstream takes no WebSocket there",
             }
             .into(),
             Self::ServiceUnreachable => "a service of the mesh cannot be reached".into(),

@@ -6,13 +6,14 @@
 
 mod agent;
 mod proxy;
+mod websocket;
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -49,10 +50,13 @@ pub(crate) async fn serve(taken: Taken, gate: Arc<Gate>, shutdown: Shutdown) {
     let Taken { call, hold } = taken;
     let service = service_fn({
         let (gate, instance) = (Arc::clone(&gate), hold.instance.clone());
+        let ending = hold.ending.clone();
         move |request| {
             let (gate, instance) = (Arc::clone(&gate), instance.clone());
+            let ending = ending.clone();
             // Boxed: it is a few thousand bytes, which would move with each step of the stream that awaits it.
-            let answered = Box::pin(async move { answer(&gate, &instance, request).await });
+            let answered =
+                Box::pin(async move { answer(&gate, &instance, request, &ending).await });
             async move { Ok::<_, Infallible>(answered.await) }
         }
     });
@@ -62,6 +66,7 @@ pub(crate) async fn serve(taken: Taken, gate: Arc<Gate>, shutdown: Shutdown) {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(HEADER_LIST_MAX_BYTES)
+        .enable_connect_protocol()
         .serve_connection(TokioIo::new(call), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
@@ -78,7 +83,12 @@ pub(crate) async fn serve(taken: Taken, gate: Arc<Gate>, shutdown: Shutdown) {
     gate.links.ended(&hold);
 }
 
-async fn answer(gate: &Gate, instance: &InstanceId, request: Request<Incoming>) -> Response<Body> {
+async fn answer(
+    gate: &Arc<Gate>,
+    instance: &InstanceId,
+    request: Request<Incoming>,
+    ending: &Shutdown,
+) -> Response<Body> {
     let dialect = if is_grpc(request.headers()) {
         Dialect::Grpc
     } else {
@@ -93,7 +103,7 @@ async fn answer(gate: &Gate, instance: &InstanceId, request: Request<Incoming>) 
     };
     let observed = observe::begin(Listener::Sandbox, &head, &who.request);
     let request = Request::from_parts(head, body);
-    let served = serve_request(gate, instance, request, dialect, &mut who)
+    let served = serve_request(gate, instance, request, dialect, &mut who, ending)
         .instrument(observed.span.clone())
         .await;
     match served {
@@ -112,11 +122,12 @@ async fn answer(gate: &Gate, instance: &InstanceId, request: Request<Incoming>) 
 }
 
 async fn serve_request(
-    gate: &Gate,
+    gate: &Arc<Gate>,
     instance: &InstanceId,
     request: Request<Incoming>,
     dialect: Dialect,
     who: &mut Who,
+    ending: &Shutdown,
 ) -> Result<Response<Body>, Refusal> {
     let now = Moment::now();
     gate.check_lease(now)?;
@@ -143,7 +154,7 @@ async fn serve_request(
     check_current(gate, &claims)?;
     match audience {
         Audience::Daemon => daemon(gate, request, &claims, open, who).await,
-        Audience::Agent => agent::serve(gate, request, &claims, open, dialect, who).await,
+        Audience::Agent => agent::serve(gate, request, &claims, open, dialect, who, ending).await,
     }
 }
 
@@ -206,7 +217,7 @@ async fn daemon(
     gate.daemon_rate
         .take(&claims.sandbox)
         .map_err(|wait| Refusal::RateLimited { route: None, wait })?;
-    if !is_grpc(request.headers()) {
+    if !is_grpc(request.headers()) || *request.method() != Method::POST {
         return Err(Refusal::NotGrpc);
     }
     let service = gate.services.of(&path).ok_or(Refusal::MethodUnknown)?;

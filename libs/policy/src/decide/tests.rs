@@ -52,6 +52,7 @@ fn verdict(
         method: &method,
         uri: &uri,
         headers: &headers,
+        websocket: false,
     };
     decide(&policy(POLICY), asked, claims)
 }
@@ -230,7 +231,7 @@ proptest! {
             );
         }
         let uri = Uri::from_static("/r/dict/define");
-        let asked = Asked { method: &Method::GET, uri: &uri, headers: &headers };
+        let asked = Asked { method: &Method::GET, uri: &uri, headers: &headers, websocket: false };
         let claims = claims("acme", "ann", Operations::All);
         let allowed = allowed(decide(&policy(POLICY), asked, &claims));
         for (name, value) in [("x-user", "ann"), ("x-tenant", "acme"), ("authorization", "Bearer upstream-secret")] {
@@ -248,7 +249,7 @@ proptest! {
         let uri = format!("/r/dict/define{rest}");
         if let Ok(uri) = uri.parse::<Uri>() {
             let headers = HeaderMap::new();
-            let asked = Asked { method: &Method::GET, uri: &uri, headers: &headers };
+            let asked = Asked { method: &Method::GET, uri: &uri, headers: &headers, websocket: false };
             let claims = claims("acme", "ann", Operations::All);
             if let Verdict::Allow(allowed) = decide(&policy(POLICY), asked, &claims) {
                 prop_assert!(allowed.target.starts_with("/base/define"), "{}", allowed.target);

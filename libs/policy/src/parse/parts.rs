@@ -60,10 +60,16 @@ pub(super) fn matching(
                 let rule = "must name at least one method";
                 violations.push(Malformed::new(http.path("methods"), rule));
             }
+            let websocket = http.flag("websocket", violations);
+            if websocket && !methods.contains(&http::Method::GET) {
+                let rule = "must be on a route that serves GET, by which a WebSocket is asked for";
+                violations.push(Malformed::new(http.path("websocket"), rule));
+            }
             http.close(UNBUILT_MATCHING, violations);
             let matching = Matching::Http {
                 path_prefix: prefix,
                 methods,
+                websocket,
             };
             Some((matching, Descriptors::default()))
         }

@@ -23,10 +23,12 @@ fn http_status(refusal: &Refusal, code: Code) -> StatusCode {
                 return StatusCode::UNSUPPORTED_MEDIA_TYPE;
             }
             Clause::Upgrade => return StatusCode::NOT_IMPLEMENTED,
-            Clause::PathPrefix => return StatusCode::FORBIDDEN,
-            Clause::Path(_) | Clause::Query(_) | Clause::QueryUnlisted | Clause::HeaderTwice => {
-                return StatusCode::BAD_REQUEST;
-            }
+            Clause::PathPrefix | Clause::WebSocket => return StatusCode::FORBIDDEN,
+            Clause::Path(_)
+            | Clause::Query(_)
+            | Clause::QueryUnlisted
+            | Clause::HeaderTwice
+            | Clause::Handshake => return StatusCode::BAD_REQUEST,
         },
         Refusal::Body { .. } | Refusal::Broken => return StatusCode::BAD_REQUEST,
         Refusal::RequestTooLarge(_) => return StatusCode::PAYLOAD_TOO_LARGE,

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use sandgate_policy::{Asked, Verdict, decide};
+use sandgate_rpc::{Shutdown, WEBSOCKET};
 use sandgate_session::Claims;
 use sandgate_types::RouteName;
 use tonic::body::Body;
@@ -14,35 +16,44 @@ use crate::gate::Gate;
 use crate::records::Who;
 use crate::refusal::{Clause, Denial, Refusal};
 use crate::sandbox::proxy::{Asking, to_upstream};
+use crate::sandbox::websocket;
 use crate::streams::Open;
 
-/// Decides by the policy, and passes on what it allows.
+/// Decides by the policy, and passes on what it allows; what lives longer than its answer ends with `ending`.
 pub(super) async fn serve(
-    gate: &Gate,
+    gate: &Arc<Gate>,
     request: Request<Incoming>,
     claims: &Arc<Claims>,
     open: Arc<Open>,
     dialect: Dialect,
     who: &mut Who,
+    ending: &Shutdown,
 ) -> Result<Response<Body>, Refusal> {
     gate.agent_rate
         .take(&claims.sandbox)
         .map_err(|wait| Refusal::RateLimited { route: None, wait })?;
     let policy = gate.policies.current();
+    let websocket = asks_for_websocket(&request);
+    let method = if websocket {
+        Method::GET
+    } else {
+        request.method().clone()
+    };
     let asked = Asked {
-        method: request.method(),
+        method: &method,
         uri: request.uri(),
         headers: request.headers(),
+        websocket,
     };
     let allowed = match decide(&policy, asked, claims) {
         Verdict::Allow(allowed) => *allowed,
         Verdict::Refuse(denial) => {
-            who.action = action_of(request.method(), denial.route.as_ref());
+            who.action = action_of(&request, denial.route.as_ref());
             return Err(Refusal::Denied(denial));
         }
     };
     let route = Arc::clone(&allowed.route);
-    who.action = action_of(request.method(), Some(&route.spec.name));
+    who.action = action_of(&request, Some(&route.spec.name));
     if let Some(limiter) = &route.limiter {
         let taken = limiter.take(&claims.sandbox);
         taken.map_err(|wait| Refusal::RateLimited {
@@ -67,13 +78,25 @@ pub(super) async fn serve(
         open,
         dialect,
     };
+    if websocket {
+        return websocket::to_upstream(request, allowed, asking, ending).await;
+    }
     to_upstream(request, allowed, asking).await
 }
 
+/// Whether a request is an extended CONNECT for a WebSocket (RFC 8441), as the keeper asks for what its listener was
+/// asked for over HTTP/1.1.
+fn asks_for_websocket(request: &Request<Incoming>) -> bool {
+    let protocol = request.extensions().get::<Protocol>();
+    *request.method() == Method::CONNECT
+        && protocol.is_some_and(|protocol| protocol.as_str() == WEBSOCKET)
+}
+
 /// What the audit log says of a request to a route; the path may hold anything and is not repeated.
-fn action_of(method: &http::Method, route: Option<&RouteName>) -> String {
+fn action_of(request: &Request<Incoming>, route: Option<&RouteName>) -> String {
     match route {
-        Some(route) => format!("{route} {method}"),
+        Some(route) if asks_for_websocket(request) => format!("{route} WEBSOCKET"),
+        Some(route) => format!("{route} {}", request.method()),
         None => "unknown".to_owned(),
     }
 }

@@ -23,7 +23,7 @@ use crate::workers;
 
 /// Who asks, and by what that is held.
 pub(super) struct Asking<'a> {
-    pub(super) gate: &'a Gate,
+    pub(super) gate: &'a Arc<Gate>,
     pub(super) who: &'a Who,
     pub(super) claims: &'a Arc<Claims>,
     pub(super) open: Arc<Open>,

@@ -11,3 +11,4 @@ mod support;
 mod tls;
 mod tokens;
 mod upstreams;
+mod websocket;

@@ -2,10 +2,11 @@
 //!
 //! Whoever is inside may use it, in HTTP/1.1 and HTTP/2, gRPC included; a sandbox's processes are one
 //! principal. A request gets the agent token in place of whatever authorization it had, and goes to the
-//! gate; bodies and trailers stream both ways. Before Attach and after Drain everything is refused.
+//! gate; bodies and trailers stream both ways. A WebSocket is taken once the gate says so. Before Attach and after Drain everything is refused.
 
 mod authority;
 mod refusal;
+mod websocket;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use sandgate_rpc::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 
 use self::refusal::Refusal;
@@ -96,9 +97,12 @@ impl Proxy {
                     let proxy = self.clone();
                     let ending = shutdown.clone();
                     shutdown.spawn("local connection", async move {
-                        let _permit = permit;
+                        let place = Place {
+                            permit: Arc::new(permit),
+                            tasks: ending.clone(),
+                        };
                         tokio::select! {
-                            () = proxy.connection(stream) => {}
+                            () = proxy.connection(stream, place) => {}
                             () = ending.cancelled() => {}
                         }
                     });
@@ -111,7 +115,7 @@ impl Proxy {
         }
     }
 
-    async fn connection(self, stream: TcpStream) {
+    async fn connection(self, stream: TcpStream, place: Place) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a local connection keeps its delay");
         }
@@ -130,26 +134,30 @@ impl Proxy {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let service = service_fn(|request| {
-            let proxy = self.clone();
-            async move { Ok::<_, Infallible>(proxy.forward(request).await) }
+            let (proxy, place) = (self.clone(), place.clone());
+            async move { Ok::<_, Infallible>(proxy.forward(request, place).await) }
         });
         if let Err(error) = builder
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
             .await
         {
             tracing::debug!(%error, "a local connection ended");
         }
     }
 
-    async fn forward(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn forward(&self, request: Request<Incoming>, place: Place) -> Response<Body> {
         let grpc = is_grpc(request.headers());
-        match self.try_forward(request).await {
+        match self.try_forward(request, place).await {
             Ok(response) => response,
             Err(refusal) => refusal.answer(grpc),
         }
     }
 
-    async fn try_forward(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    async fn try_forward(
+        &self,
+        request: Request<Incoming>,
+        place: Place,
+    ) -> Result<Response<Body>, Refusal> {
         let authorization = self
             .identity
             .agent_authorization()
@@ -160,31 +168,24 @@ impl Proxy {
         if request.method() == Method::CONNECT {
             return Err(Refusal::Connect);
         }
-        if asks_for_upgrade(request.headers()) {
-            return Err(Refusal::Upgrade);
-        }
         if !authority::is_one(&request) {
             return Err(Refusal::Authority);
         }
         let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
             return Err(Refusal::Busy);
         };
+        if asks_for_upgrade(request.headers()) {
+            let asked = websocket::asked(request).ok_or(Refusal::Upgrade)?;
+            return asked
+                .forward(&self.gate, authorization, place, permit)
+                .await;
+        }
         let (mut head, body) = request.into_parts();
-        clean(&mut head.headers);
-        head.headers.insert(header::AUTHORIZATION, authorization);
-        head.version = http::Version::HTTP_2;
-        head.extensions = http::Extensions::new();
-        // HTTP/2 has the authority in its own field; the gate's is fixed.
-        head.headers.remove(header::HOST);
-        let response = self
-            .gate
-            .send(Request::from_parts(head, Body::new(body)))
-            .await
-            .map_err(Refusal::Gate)?;
+        toward_gate(&mut head, authorization);
+        let request = Request::from_parts(head, Body::new(body));
+        let response = self.gate.send(request).await.map_err(Refusal::Gate)?;
         let (mut head, body) = response.into_parts();
-        remove_hop_by_hop(&mut head.headers);
-        head.version = http::Version::default();
-        head.extensions = http::Extensions::new();
+        toward_agent(&mut head);
         Ok(Response::from_parts(
             head,
             Body::new(Counted {
@@ -195,10 +196,34 @@ impl Proxy {
     }
 }
 
+/// What a connection takes up for as long as anything of it lives, and by what that is joined.
+#[derive(Debug, Clone)]
+struct Place {
+    permit: Arc<OwnedSemaphorePermit>,
+    tasks: Shutdown,
+}
+
+/// Makes the head of a request what may reach the gate, with the agent's token.
+fn toward_gate(head: &mut http::request::Parts, authorization: HeaderValue) {
+    clean(&mut head.headers);
+    head.headers.insert(header::AUTHORIZATION, authorization);
+    head.version = http::Version::HTTP_2;
+    head.extensions = http::Extensions::new();
+    // HTTP/2 has the authority in its own field; the gate's is fixed.
+    head.headers.remove(header::HOST);
+}
+
+/// Makes the head of an answer what may reach the agent.
+fn toward_agent(head: &mut http::response::Parts) {
+    remove_hop_by_hop(&mut head.headers);
+    head.version = http::Version::default();
+    head.extensions = http::Extensions::new();
+}
+
 /// An answer's body that counts as on its way until it was streamed.
 struct Counted {
     body: Incoming,
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl http_body::Body for Counted {

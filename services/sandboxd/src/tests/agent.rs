@@ -117,3 +117,25 @@ async fn a_request_that_names_two_hosts_is_refused_and_one_that_names_one_twice_
     let answer = ask(&sandbox, "GET http://X:80/r/weather/ HTTP/1.1").await;
     assert!(!answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_websocket_that_is_no_strict_handshake_is_refused_before_the_gate_hears_of_it() {
+    let sandbox = Sandbox::attached().await;
+    let before = sandbox.mesh.authorizations().len();
+    let with = |headers: &str| format!("GET /r/live/ HTTP/1.1\r\n{headers}");
+    let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+    for odd in [
+        with("upgrade: websocket\r\nsec-websocket-version: 13"),
+        with(&format!(
+            "upgrade: websocket\r\nconnection: upgrade\r\n{key}"
+        )),
+        with(&format!(
+            "upgrade: websocket, h2c\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n{key}"
+        )),
+    ] {
+        // `ask` adds `connection: close`, which no handshake has beside.
+        let answer = ask(&sandbox, &odd).await;
+        assert!(answer.starts_with("HTTP/1.1 501"), "{odd}: {answer}");
+    }
+    assert_eq!(sandbox.mesh.authorizations().len(), before);
+}

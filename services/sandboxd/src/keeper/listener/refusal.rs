@@ -38,7 +38,9 @@ impl Refusal {
             Self::Connect => {
                 "CONNECT is not served; name a route: http://127.0.0.1:4040/r/<route>/"
             }
-            Self::Upgrade => "protocol upgrades are not served by this listener",
+            Self::Upgrade => {
+                "no upgrade is served but the handshake of WebSocket 13, without a body"
+            }
             Self::Authority => "the request names more than one host",
             Self::Busy => "too many requests are on their way; wait for some to end",
             Self::Gate(GateError::Absent) => {
