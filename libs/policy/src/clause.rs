@@ -37,6 +37,8 @@ pub enum Clause {
     QueryUnlisted,
     /// A gRPC call to an HTTP route.
     GrpcOnHttp,
+    /// A call of gRPC-Web.
+    GrpcWeb,
     /// A plain request to a gRPC method.
     HttpOnGrpc,
     /// A header that may be there once is there twice.
@@ -52,7 +54,11 @@ impl Clause {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Route => "routes",
-            Self::Protocol | Self::Upgrade | Self::Handshake | Self::HeaderTwice => "",
+            Self::Protocol
+            | Self::Upgrade
+            | Self::Handshake
+            | Self::GrpcWeb
+            | Self::HeaderTwice => "",
             Self::WebSocket => "http.websocket",
             Self::Path(_) | Self::PathPrefix => "http.path_prefix",
             Self::Methods => "http.methods",
@@ -78,6 +84,7 @@ impl Clause {
             Self::Query(_) => "QUERY_REFUSED",
             Self::QueryUnlisted => "QUERY_UNLISTED",
             Self::GrpcOnHttp | Self::HttpOnGrpc => "PROTOCOL_MISMATCH",
+            Self::GrpcWeb => "GRPC_WEB_REFUSED",
             Self::HeaderTwice => "HEADER_REPEATED",
             Self::RequestBytes => "REQUEST_TOO_LARGE",
             Self::BodyType => "BODY_TYPE_REFUSED",
@@ -106,6 +113,10 @@ impl Clause {
                     .into()
             }
             Self::HttpOnGrpc => "this is a gRPC method; call it by gRPC".into(),
+            Self::GrpcWeb => {
+                "gRPC-Web is not served; call gRPC methods by gRPC over HTTP/2, on the same address"
+                    .into()
+            }
             Self::HeaderTwice => "a header that may be there once is there twice".into(),
             Self::RequestBytes => "the body is larger than the route takes".into(),
             Self::BodyType => {

@@ -92,6 +92,9 @@ fn allow<R: AsRef<RouteSpec>>(
             return Err(refuse(Clause::HeaderTwice));
         }
     }
+    if headers::is_grpc_web(asked.headers) {
+        return Err(refuse(Clause::GrpcWeb));
+    }
     let path = path::canonical(asked.uri.path()).map_err(|odd| refuse(Clause::Path(odd)))?;
     let usable = |route: &&Arc<R>| {
         let spec = spec_of(*route);

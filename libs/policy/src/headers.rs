@@ -87,9 +87,20 @@ pub fn is_reserved(name: &HeaderName) -> bool {
 
 /// Whether a request is a gRPC call.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    is_of_kind(headers, b"application/grpc") && !is_grpc_web(headers)
+}
+
+/// Whether a request is a call of gRPC-Web, which has its trailers in the body and is read by other rules.
+pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
+    is_of_kind(headers, b"application/grpc-web")
+}
+
+fn is_of_kind(headers: &HeaderMap, kind: &[u8]) -> bool {
+    let value = headers.get(header::CONTENT_TYPE);
+    value.is_some_and(|value| {
+        let start = value.as_bytes().get(..kind.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(kind))
+    })
 }
 
 fn filter(headers: &HeaderMap, crosses: impl Fn(&str) -> bool) -> HeaderMap {

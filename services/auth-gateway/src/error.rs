@@ -80,6 +80,7 @@ impl From<&Refusal> for Fault {
                 | Clause::PathPrefix
                 | Clause::Methods
                 | Clause::GrpcOnHttp
+                | Clause::GrpcWeb
                 | Clause::HttpOnGrpc => Fault::permission_denied(reason, message),
             },
             Refusal::RateLimited { wait, .. } => Fault::exhausted(reason, message)

@@ -218,6 +218,22 @@ fn a_grpc_call_keeps_its_method_and_gets_its_identity() {
     assert_eq!(allowed.headers["grpc-timeout"], "5S");
 }
 
+#[test]
+fn grpc_web_is_refused_by_name_wherever_it_is_called() {
+    let claims = claims("acme", "ann", Operations::All);
+    for kind in [
+        "application/grpc-web",
+        "application/grpc-web+proto",
+        "application/grpc-web-text",
+        "Application/gRPC-Web",
+    ] {
+        for path in ["/scores.v1.ScoreService/Score", "/r/dict/define/x"] {
+            let refused = verdict(Method::POST, path, &[("content-type", kind)], &claims);
+            assert_eq!(clause(refused), (None, Clause::GrpcWeb), "{kind} {path}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_headers_a_caller_sends_identity_and_credential_are_the_gates(

@@ -19,7 +19,7 @@ fn http_status(refusal: &Refusal, code: Code) -> StatusCode {
             Clause::Route => return StatusCode::NOT_FOUND,
             Clause::Methods | Clause::Protocol => return StatusCode::METHOD_NOT_ALLOWED,
             Clause::RequestBytes => return StatusCode::PAYLOAD_TOO_LARGE,
-            Clause::GrpcOnHttp | Clause::HttpOnGrpc | Clause::BodyType => {
+            Clause::GrpcOnHttp | Clause::HttpOnGrpc | Clause::GrpcWeb | Clause::BodyType => {
                 return StatusCode::UNSUPPORTED_MEDIA_TYPE;
             }
             Clause::Upgrade => return StatusCode::NOT_IMPLEMENTED,

@@ -4,12 +4,17 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use tonic::body::Body;
 
-use crate::support::World;
-use crate::support::keeper::{Answer, agent_request};
+use crate::support::keeper::{Answer, agent_request, grpc_request};
 use crate::support::upstream::{self, policy};
+use crate::support::{World, soon};
+
+/// Calls of one sandbox, more than one connection of the agent has at a time.
+const CALLS: usize = 200;
+/// How long a stream is watched that must not end.
+const QUIET: std::time::Duration = std::time::Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_over_their_limits_end_in_both_directions() {
@@ -96,4 +101,47 @@ async fn an_upstream_that_is_gone_or_slow_is_said_so_by_route() {
         slow.broken,
         "the answer is cut at the route's timeout: {slow:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_stream_is_passed_on_piece_by_piece() {
+    let upstream = upstream::start().await;
+    let mut world = World::with_policy(&policy(&upstream)).await;
+    let sandbox = world.sandbox("acme", "ann").await;
+    let request = agent_request("GET", "/r/dict/events", &world.agent(&sandbox));
+    let response = sandbox.keeper.stream(request).await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body();
+    // The upstream sends the next event when it is told that this one has arrived.
+    for event in ["data: one\n\n", "data: two\n\n"] {
+        let frame = soon(body.frame()).await.expect("an event");
+        let data = frame.expect("it goes on").into_data().expect("data");
+        assert_eq!(data, event);
+        upstream.next_event.notify_one();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_goes_away_with_calls_under_way_costs_others_nothing() {
+    let upstream = upstream::start().await;
+    let mut world = World::with_policy(&policy(&upstream)).await;
+    let leaving = world.sandbox("acme", "ann").await;
+    let staying = world.sandbox("acme", "bob").await;
+    let token = world.agent(&staying);
+    let endless = grpc_request("/scores.v1.ScoreService/Endless", &token);
+    let mut stays = staying.keeper.stream(endless).await.into_body();
+    soon(stays.frame()).await.expect("a frame").expect("whole");
+    let gone = world.agent(&leaving);
+    for _ in 0..CALLS {
+        let endless = grpc_request("/scores.v1.ScoreService/Endless", &gone);
+        // Its answer has begun and has no end.
+        drop(leaving.keeper.stream(endless).await);
+    }
+    drop(leaving);
+    for _ in 0..CALLS {
+        let answer = staying.keeper.grpc("/scores.v1.ScoreService/Score", &token);
+        assert_eq!(answer.await.status, 0);
+    }
+    let early = tokio::time::timeout(QUIET, stays.frame()).await;
+    assert!(early.is_err(), "the stream that was open has not ended");
 }

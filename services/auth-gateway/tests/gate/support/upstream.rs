@@ -32,6 +32,8 @@ pub(crate) struct Upstream {
     pub(crate) answered: Arc<AtomicBool>,
     /// Rung when what was sent to `/Early` has ended.
     pub(crate) upload_ended: Arc<Notify>,
+    /// Rung when the next event of `/events` may be sent.
+    pub(crate) next_event: Arc<Notify>,
     shutdown: Shutdown,
 }
 
@@ -68,7 +70,7 @@ pub(crate) async fn start_tls((certificate, key): &(PathBuf, PathBuf)) -> Upstre
     serve(Some(TlsAcceptor::from(Arc::new(config)))).await
 }
 
-/// `/ticking` sends a byte again and again; `/Early` answers before it has read; `/endless` never ends; `/redirect` is one; `/large` answers 100 KiB; a gRPC call is
+/// `/events` sends events as it is told to; `/ticking` sends a byte again and again; `/Early` answers before it has read; `/endless` never ends; `/redirect` is one; `/large` answers 100 KiB; a gRPC call is
 /// answered with its headers as the message, in JSON; everything else with what reached it, in JSON.
 async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -83,6 +85,8 @@ async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
         shutdown: shutdown.clone(),
     };
     let said = Arc::clone(&answered);
+    let next_event = Arc::new(Notify::new());
+    let next = Arc::clone(&next_event);
     shutdown.spawn("upstream", async move {
         loop {
             let accepted = tokio::select! {
@@ -92,11 +96,12 @@ async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
             let (stream, _) = accepted.expect("a connection");
             let (counted, over) = (Arc::clone(&counted), ending.clone());
             let (tls, said) = (tls.clone(), Arc::clone(&said));
+            let next = Arc::clone(&next);
             let early = early.clone();
             ending.spawn("upstream's connection", async move {
                 let service = service_fn(move |request| {
                     counted.fetch_add(1, Ordering::Relaxed);
-                    answer(request, Arc::clone(&said), early.clone())
+                    answer(request, Arc::clone(&said), Arc::clone(&next), early.clone())
                 });
                 let connection = async {
                     let builder = auto::Builder::new(TokioExecutor::new());
@@ -127,6 +132,7 @@ async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
         requests,
         answered,
         upload_ended,
+        next_event,
         shutdown,
     }
 }
@@ -150,6 +156,25 @@ impl Early {
             ended.notify_one();
         });
     }
+}
+
+/// Two server-sent events, the second when it may be sent, and no end.
+fn events(next: Arc<Notify>) -> Response<Body> {
+    let events = ["data: one\n\n", "data: two\n\n"].into_iter();
+    let stream = futures_util::stream::unfold((0, events), move |(sent, mut events)| {
+        let next = Arc::clone(&next);
+        async move {
+            if sent > 0 {
+                next.notified().await;
+            }
+            let event = Bytes::from(events.next()?);
+            Some((Ok::<_, Infallible>(Frame::data(event)), (sent + 1, events)))
+        }
+    });
+    Response::builder()
+        .header("content-type", "text/event-stream")
+        .body(Body::new(StreamBody::new(Box::pin(stream))))
+        .expect("a response")
 }
 
 /// A byte again and again, as a gRPC message or as it is.
@@ -186,6 +211,7 @@ fn ticking(by_grpc: bool, answered: Arc<AtomicBool>) -> Response<Body> {
 async fn answer(
     request: Request<Incoming>,
     answered: Arc<AtomicBool>,
+    next: Arc<Notify>,
     early: Early,
 ) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
@@ -196,6 +222,9 @@ async fn answer(
     }
     if path.ends_with("/ticking") || path.ends_with("/Ticking") {
         return Ok(ticking(path.ends_with("/Ticking"), answered));
+    }
+    if path.ends_with("/events") {
+        return Ok(events(next));
     }
     if path.ends_with("/endless") || path.ends_with("/Endless") {
         return Ok(keeper::endless());
