@@ -5,8 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -14,6 +14,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -22,8 +23,6 @@ use crate::spec::{Scheme, UpstreamSpec};
 use crate::tls::Ways;
 use crate::upstream::Dialing;
 
-/// Resolution, connection and handshake together.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
@@ -63,6 +62,8 @@ struct Target {
     spec: UpstreamSpec,
     grpc: bool,
     dialing: Dialing,
+    /// Dials so far, each of which begins at another address of the name.
+    dials: AtomicUsize,
 }
 
 impl Dialer {
@@ -71,6 +72,7 @@ impl Dialer {
             spec,
             grpc,
             dialing,
+            dials: AtomicUsize::new(0),
         }))
     }
 
@@ -82,15 +84,22 @@ impl Dialer {
             loopback: literal && self.0.dialing.loopback,
             own: &self.0.dialing.own,
         };
+        for address in &addresses {
+            // One closed address condemns the name: whoever mixes them in wants to get past this.
+            address::check(*address, allowed).map_err(DialError::Refused)?;
+        }
+        let addresses = in_turn(addresses, self.0.dials.fetch_add(1, Ordering::Relaxed));
         let mut last = DialError::NoAddress;
-        for address in addresses.into_iter().take(ADDRESSES_MAX) {
-            if let Err(closed) = address::check(address, allowed) {
-                // One closed address condemns the name: whoever mixes them in wants to get past this.
-                return Err(DialError::Refused(closed));
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return self.secure(stream).await,
-                Err(error) => last = DialError::Connect(error),
+        let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+        let until = Instant::now() + self.0.spec.connect_timeout;
+        for address in addresses {
+            // One that does not answer leaves as much for each of the others.
+            let share = until.saturating_duration_since(Instant::now()) / left;
+            left = left.saturating_sub(1).max(1);
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return self.secure(stream).await,
+                Ok(Err(error)) => last = DialError::Connect(error),
+                Err(_) => last = DialError::TooLate,
             }
         }
         Err(last)
@@ -137,12 +146,26 @@ impl tower_service::Service<Uri> for Dialer {
         // Where to go is the policy's; the URI is one that we made of it.
         let dialer = self.clone();
         Box::pin(async move {
-            match tokio::time::timeout(DIAL_TIMEOUT, dialer.dial()).await {
+            let limit = dialer.0.spec.connect_timeout;
+            match tokio::time::timeout(limit, dialer.dial()).await {
                 Ok(dialed) => dialed,
                 Err(_) => Err(DialError::TooLate),
             }
         })
     }
+}
+
+/// The addresses that one dial tries, in their order: each dial begins one further, so that connections are spread over
+/// all of them, whichever the resolver names first.
+fn in_turn(mut addresses: Vec<SocketAddr>, dial: usize) -> Vec<SocketAddr> {
+    // Resolvers answer in changing order, which would undo the turns.
+    addresses.sort_unstable();
+    addresses.dedup();
+    if let Some(first) = dial.checked_rem(addresses.len()) {
+        addresses.rotate_left(first);
+    }
+    addresses.truncate(ADDRESSES_MAX);
+    addresses
 }
 
 /// A connection to an upstream.
@@ -208,5 +231,26 @@ impl Write for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn each_dial_begins_at_the_next_address_in_whatever_order_they_were_found() {
+        assert_eq!(in_turn(vec![at(2), at(1)], 0), [at(1), at(2)]);
+        assert_eq!(in_turn(vec![at(1), at(2), at(1)], 1), [at(2), at(1)]);
+        assert_eq!(in_turn(vec![at(1), at(2)], 2), [at(1), at(2)]);
+        assert_eq!(in_turn(Vec::new(), 3), []);
+        let many: Vec<_> = (0..100).map(at).collect();
+        let tried = in_turn(many, 99);
+        assert_eq!(tried.len(), ADDRESSES_MAX);
+        assert_eq!(tried.first(), Some(&at(99)));
     }
 }

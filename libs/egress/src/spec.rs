@@ -1,5 +1,7 @@
 //! Where a route's requests go, as the policy states it.
 
+use std::time::Duration;
+
 use sandgate_types::{Malformed, path};
 
 use crate::address::Network;
@@ -12,6 +14,9 @@ pub enum Scheme {
     /// Over TLS, HTTP/2 where the upstream offers it.
     Https,
 }
+
+/// Resolution, connection and handshake together, where nothing else is said.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub struct UpstreamSpec {
     pub tls_name: String,
     /// Private networks that it may be in.
     pub networks: Vec<Network>,
+    /// How long one connection to it may take: resolution, connection and handshake together.
+    pub connect_timeout: Duration,
 }
 
 impl UpstreamSpec {
@@ -91,6 +98,7 @@ impl UpstreamSpec {
             port,
             base_path,
             networks: Vec::new(),
+            connect_timeout: CONNECT_TIMEOUT,
         })
     }
 

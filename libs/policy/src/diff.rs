@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sandgate_egress::UpstreamSpec;
 use sandgate_types::RouteName;
 
 use crate::route::{Matching, RouteSpec};
@@ -105,7 +106,15 @@ fn parts(old: &RouteSpec, new: &RouteSpec) -> Vec<(&'static str, Effect)> {
             (Some(old), Some(new)) => of_sets(old, new),
         },
     );
-    note("upstream", other(*upstream != new.upstream));
+    let as_fast = UpstreamSpec {
+        connect_timeout: upstream.connect_timeout,
+        ..new.upstream.clone()
+    };
+    note("upstream", other(*upstream != as_fast));
+    note(
+        "limits.connect_timeout",
+        other(upstream.connect_timeout != new.upstream.connect_timeout),
+    );
     note("identity", other(*identity != new.identity));
     note("body", other(*body != new.body));
     let (before, after) = (forward, &new.forward);
@@ -281,6 +290,12 @@ routes:
             ("  tenants: [x, y]\n", "", "tenants", Widens),
             ("[q]", "[q, r]", "forward.query", Widens),
             ("1KiB", "1MiB", "limits.request_bytes", Widens),
+            (
+                "1KiB }",
+                "1KiB, connect_timeout: 1s }",
+                "limits.connect_timeout",
+                Changes,
+            ),
             ("per_second: 2", "per_second: 1", "rate", Narrows),
             (
                 "per_second: 2, burst: 4",

@@ -11,6 +11,8 @@ use crate::route::Lower;
 
 /// A route that waits longer than a session may last waits for nobody.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A connection that takes longer is worth nothing to whoever waits for an answer.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Larger bodies than this are a mistake in units.
 const BYTES_MAX: ByteSize = ByteSize::gib(1024);
 
@@ -128,6 +130,15 @@ pub(crate) fn timeout(path: &str, text: &str) -> Result<Duration, Malformed> {
     let duration = parse_duration(path, text)?;
     if duration.is_zero() || duration > TIMEOUT_MAX {
         return Err(Malformed::new(path, "must be from 1ms to 24h"));
+    }
+    Ok(duration)
+}
+
+/// Reads how long a connection may take.
+pub(crate) fn connect_timeout(path: &str, text: &str) -> Result<Duration, Malformed> {
+    let duration = parse_duration(path, text)?;
+    if duration.is_zero() || duration > CONNECT_TIMEOUT_MAX {
+        return Err(Malformed::new(path, "must be from 1ms to 60s"));
     }
     Ok(duration)
 }

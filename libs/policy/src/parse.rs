@@ -128,10 +128,11 @@ fn route(
     let (identity, places) = parts::identity(&mut section, violations);
     let forward = parts::forward(&mut section, violations);
     let credential = parts::credential(&mut section, context, violations);
-    let limits = parts::limits(&mut section, violations);
+    let (limits, connect_timeout) = parts::limits(&mut section, violations);
     let rate = parts::rate(&mut section, violations);
     let spec = match (name, matching, operation, upstream) {
-        (Some(name), Some((matching, descriptors)), Some(operation), Some(upstream)) => {
+        (Some(name), Some((matching, descriptors)), Some(operation), Some(mut upstream)) => {
+            upstream.connect_timeout = connect_timeout.unwrap_or(upstream.connect_timeout);
             let body = body::body(&matching, descriptors, places, violations);
             Some(RouteSpec {
                 name,

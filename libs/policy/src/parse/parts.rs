@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use http::HeaderValue;
 use sandgate_egress::{Network, Scheme, UpstreamSpec};
@@ -229,10 +230,14 @@ pub(super) fn credential(
     })
 }
 
-pub(super) fn limits(route: &mut Section, violations: &mut Violations) -> Limits {
+/// What bounds requests, and how long a connection for them may take, where the policy says so.
+pub(super) fn limits(
+    route: &mut Section,
+    violations: &mut Violations,
+) -> (Limits, Option<Duration>) {
     let mut limits = Limits::default();
     let Some(mut section) = route.section("limits", violations) else {
-        return limits;
+        return (limits, None);
     };
     for (key, limit) in [
         ("request_bytes", &mut limits.request_bytes),
@@ -249,8 +254,11 @@ pub(super) fn limits(route: &mut Section, violations: &mut Violations) -> Limits
     {
         limits.timeout = timeout;
     }
+    let field = section.path("connect_timeout");
+    let connect = section.text("connect_timeout", violations);
+    let connect = connect.and_then(|text| violations.check(fields::connect_timeout(&field, &text)));
     section.close(UNBUILT_LIMITS, violations);
-    limits
+    (limits, connect)
 }
 
 pub(super) fn rate(route: &mut Section, violations: &mut Violations) -> Option<Rate> {

@@ -249,3 +249,61 @@ fn text_that_is_no_yaml_or_repeats_a_key_is_refused_without_being_repeated() {
         assert!(!problems(text).is_empty(), "{text}");
     }
 }
+
+#[test]
+fn websockets_and_connect_timeouts_are_checked_against_what_they_are_on() {
+    let http = |http: &str, more: &str| {
+        format!(
+            "version: 1\nroutes:\n- name: r\n  http: {{ {http} }}\n  operation: op\n  upstream: {{ url: 'http://127.0.0.1:1' }}\n{more}"
+        )
+    };
+    for (policy, expected) in [
+        (
+            http("methods: [POST], websocket: true", ""),
+            "http.websocket must be on a route that serves GET",
+        ),
+        (
+            http("methods: [GET], websocket: yes please", ""),
+            "http.websocket must be true or false",
+        ),
+        (
+            http(
+                "methods: [GET], websocket: true",
+                "  identity: { json: { /user: user } }\n",
+            ),
+            "http.websocket must not be on a route with identity.json",
+        ),
+        (
+            http(
+                "methods: [GET]",
+                "  forward: { request_headers: [sec-websocket-protocol] }\n",
+            ),
+            "forward.request_headers must not list sec-websocket-protocol",
+        ),
+        (
+            http(
+                "methods: [GET], websocket: true",
+                "  forward: { response_headers: [sec-websocket-protocol] }\n",
+            ),
+            "forward.response_headers must not list sec-websocket-protocol",
+        ),
+        (
+            http(
+                "methods: [GET], websocket: true",
+                "  forward: { request_headers: [sec-websocket-key] }\n",
+            ),
+            "must not be a header that belongs to the connection",
+        ),
+        (
+            http("methods: [GET]", "  limits: { connect_timeout: 61s }\n"),
+            "limits.connect_timeout must be from 1ms to 60s",
+        ),
+        (
+            http("methods: [GET]", "  limits: { connect_timeout: 0s }\n"),
+            "limits.connect_timeout must be from 1ms to 60s",
+        ),
+    ] {
+        let all = problems(&policy).join("\n");
+        assert!(all.contains(expected), "{expected}\nin\n{all}");
+    }
+}

@@ -26,6 +26,8 @@ const NO_ROUTES: &str = "version: 1\nroutes: []\n";
 const GATE: &str = "gate.test";
 /// The name of an upstream, in its certificate.
 const UPSTREAM: &str = "upstream.test";
+/// Half of what a connection may take where the policy does not say.
+const CONNECT_DEFAULT: std::time::Duration = std::time::Duration::from_secs(5);
 /// A TLS record that says why the connection ends.
 const ALERT: u8 = 21;
 
@@ -221,4 +223,30 @@ async fn renewed_roots_are_believed_without_a_restart_and_the_old_ones_no_longer
     world.write_policy(&policy(&latter, UPSTREAM));
     until(async || sandbox.keeper.get("/r/paid/x", &token).await.http == 200).await;
     assert!(latter.requests.load(Ordering::Relaxed) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_takes_too_long_to_connect_to_is_not_waited_for() {
+    let root = Root::new();
+    // It takes connections, by its kernel, and never says a word.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let silent = silent.expect("a port");
+    let address = silent.local_addr().expect("its address");
+    let policy = format!(
+        "
+version: 1
+routes:
+- name: paid
+  http: {{ methods: [GET] }}
+  operation: paid
+  upstream: {{ url: 'https://{address}', tls_name: {UPSTREAM} }}
+  limits: {{ connect_timeout: 100ms }}
+"
+    );
+    let (world, sandbox) = believing(&root, &policy).await;
+    let began = tokio::time::Instant::now();
+    let token = world.agent(&sandbox);
+    let answer = sandbox.keeper.get("/r/paid/x", &token).await;
+    assert_eq!(answer.json()["reason"], "UPSTREAM_UNREACHABLE");
+    assert!(began.elapsed() < CONNECT_DEFAULT, "{:?}", began.elapsed());
 }
