@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sandgate_policy::{
-    Asked, Body, Change, Denial, Effect, Policy, RouteSpec, Verdict, decide, diff, parse, read,
-    with_lines,
+    Asked, Body, Change, CredentialSource, Denial, Effect, Policy, RouteSpec, Verdict, decide,
+    diff, parse, read, takes_credential, with_lines,
 };
 use sandgate_session::{Audience, Claims, Operations};
 use sandgate_types::{
@@ -127,10 +127,18 @@ fn explain(text: &str, routes: Vec<RouteSpec>, args: &ExplainArgs) -> anyhow::Re
                 sandgate_egress::Scheme::Https => "https",
             };
             let to = route.upstream.authority();
+            let source = route
+                .credential
+                .as_ref()
+                .map(|credential| &credential.source);
+            let (target, fetched) = match source {
+                Some(CredentialSource::Known(value)) => (value.hidden_in(&allowed.target), false),
+                Some(CredentialSource::ClientCredentials(_)) => (allowed.target.clone(), true),
+                None => (allowed.target.clone(), false),
+            };
             print(&format!(
-                "allowed by route {}: {method} {scheme}://{to}{}",
+                "allowed by route {}: {method} {scheme}://{to}{target}",
                 route.name.as_str(),
-                allowed.target
             ))?;
             for (name, value) in &allowed.headers {
                 let value = if value.is_sensitive() {
@@ -139,6 +147,9 @@ fn explain(text: &str, routes: Vec<RouteSpec>, args: &ExplainArgs) -> anyhow::Re
                     String::from_utf8_lossy(value.as_bytes()).into_owned()
                 };
                 print(&format!("  {name}: {value}"))?;
+            }
+            if fetched && takes_credential(&method) {
+                print("  authorization: (an access token of the route's token_url)")?;
             }
             if route.body != Body::AsIs {
                 print(

@@ -12,6 +12,7 @@ use sandgate_types::path::{self, Unlisted};
 
 use crate::body::Body;
 use crate::clause::{Clause, Denial};
+use crate::credential::CredentialSource;
 use crate::fields::SERVED;
 use crate::headers;
 use crate::route::{Forward, Matching, RouteSpec};
@@ -200,10 +201,11 @@ fn http<R: AsRef<RouteSpec>>(
             crossing.insert(header::CONTENT_TYPE, json);
         }
     }
+    let headers = written(crossing, &mut target, spec, asked.method, claims);
     Ok(Allowed {
         route: Arc::clone(route),
         target,
-        headers: written(crossing, spec, asked.method, claims),
+        headers,
         grpc: false,
     })
 }
@@ -227,10 +229,12 @@ fn grpc<R: AsRef<RouteSpec>>(
     }
     let mut crossing = headers::grpc_request(asked.headers, &spec.forward);
     crossing.insert(header::TE, HeaderValue::from_static("trailers"));
+    let mut target = path;
+    let headers = written(crossing, &mut target, spec, asked.method, claims);
     Ok(Allowed {
         route: Arc::clone(route),
-        target: path,
-        headers: written(crossing, spec, asked.method, claims),
+        target,
+        headers,
         grpc: true,
     })
 }
@@ -246,9 +250,10 @@ fn is_beneath(prefix: &str, rest: &str) -> bool {
         .is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
-/// Writes identity and credential over whatever crossed.
+/// Writes identity, and the credential that the policy knows, over whatever crossed.
 fn written(
     mut crossing: HeaderMap,
+    target: &mut String,
     spec: &RouteSpec,
     method: &Method,
     claims: &Claims,
@@ -261,12 +266,22 @@ fn written(
         }
     }
     if let Some(credential) = &spec.credential {
-        crossing.remove(&credential.header);
-        if *method != Method::OPTIONS {
-            crossing.insert(credential.header.clone(), credential.value.clone());
+        if let Some(name) = credential.header() {
+            crossing.remove(name);
+        }
+        if let CredentialSource::Known(value) = &credential.source
+            && takes_credential(method)
+        {
+            value.write(&mut crossing, target);
         }
     }
     crossing
+}
+
+/// Whether requests by a method carry a credential: not where an upstream only says what it serves, since servers and
+/// caches in between answer that without asking who wants to know.
+pub fn takes_credential(method: &Method) -> bool {
+    *method != Method::OPTIONS
 }
 
 /// What of an answer crosses back.

@@ -49,6 +49,11 @@ impl Section {
         }
     }
 
+    /// Whether a key is there.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// Takes a value out.
     pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
         self.values.remove(key)

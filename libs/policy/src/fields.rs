@@ -108,6 +108,16 @@ pub(crate) fn grpc_method(path: &str, text: &str) -> Result<String, Malformed> {
     Ok(format!("/{text}"))
 }
 
+/// Reads the name of a query parameter, which has one spelling in a request.
+pub(crate) fn query_name(path: &str, text: &str) -> Result<String, Malformed> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(plain) {
+        let rule = "must consist of letters, digits and -_~";
+        return Err(Malformed::new(path, rule));
+    }
+    Ok(text.to_owned())
+}
+
 /// Reads the name of an operation.
 pub(crate) fn operation(path: &str, text: &str) -> Result<String, Malformed> {
     // The same alphabet as a route's name, and for the same reasons.

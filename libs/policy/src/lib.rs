@@ -6,6 +6,7 @@
 
 mod body;
 mod clause;
+mod credential;
 mod decide;
 mod diff;
 mod document;
@@ -19,11 +20,15 @@ mod table;
 
 pub use body::{Body, BodyRefused, JsonBody, Messages};
 pub use clause::{Clause, Denial};
-pub use decide::{Allowed, Asked, Verdict, answer_headers, decide};
+pub use credential::{
+    ClientCredentials, Credential, CredentialPlace, CredentialSource, CredentialValue,
+    NoHeaderValue,
+};
+pub use decide::{Allowed, Asked, Verdict, answer_headers, decide, takes_credential};
 pub use diff::{Change, Effect, diff};
 pub use headers::{GRPC_REQUEST_ALWAYS, GRPC_RESPONSE_ALWAYS, Twice, is_grpc, is_reserved, only};
 pub use parse::parse;
 pub use place::with_lines;
 pub use read::read;
-pub use route::{Claim, Credential, Forward, Limits, Lower, Matching, Rate, RouteSpec};
+pub use route::{Claim, Forward, Limits, Lower, Matching, Rate, RouteSpec};
 pub use table::Policy;

@@ -1,6 +1,7 @@
 //! From the text of a policy to a policy, or to everything that is wrong with it.
 
 mod body;
+mod credential;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -11,10 +12,11 @@ use sandgate_types::{Malformed, PolicyRevision, RouteName, Violations};
 use serde_yaml_ng::Value;
 
 use crate::body::Body;
+use crate::credential::Credential;
 use crate::document::Section;
 use crate::fields;
 use crate::place::with_lines;
-use crate::route::{Matching, RouteSpec};
+use crate::route::{Lower, Matching, RouteSpec};
 
 /// What the tables of a gate are sized for.
 const ROUTES_MAX: usize = 10_000;
@@ -127,7 +129,7 @@ fn route(
     let upstream = parts::upstream(&mut section, context, violations);
     let (identity, places) = parts::identity(&mut section, violations);
     let forward = parts::forward(&mut section, violations);
-    let credential = parts::credential(&mut section, context, violations);
+    let credential = credential::credential(&mut section, context, violations);
     let (limits, connect_timeout) = parts::limits(&mut section, violations);
     let rate = parts::rate(&mut section, violations);
     let spec = match (name, matching, operation, upstream) {
@@ -162,7 +164,7 @@ fn cross_check(path: &str, spec: &RouteSpec, violations: &mut Violations) {
     let at = |key: &str| format!("{path}.{key}");
     let written = spec.identity.iter().map(|(name, _)| name);
     let written: Vec<_> = written
-        .chain(spec.credential.iter().map(|credential| &credential.header))
+        .chain(spec.credential.iter().filter_map(Credential::header))
         .collect();
     for name in &written {
         if spec.forward.request_headers.contains(name.as_str()) {
@@ -178,10 +180,29 @@ fn cross_check(path: &str, spec: &RouteSpec, violations: &mut Violations) {
         if spec
             .identity
             .iter()
-            .any(|(name, _)| *name == credential.header)
+            .any(|(name, _)| Some(name) == credential.header())
         {
             let rule = "must be another header than those of identity";
             violations.push(Malformed::new(at("credential.header"), rule));
+        }
+        let callers = |name: &&Lower| credential::is_callers_header(name.as_str());
+        if let Some(name) = spec.forward.request_headers.iter().find(callers) {
+            let rule = format!(
+                "must not list {}, by which callers show keys of their own, beside a credential",
+                name.as_str()
+            );
+            violations.push(Malformed::new(at("forward.request_headers"), rule));
+        }
+        let callers = |name: &&String| {
+            credential::is_callers_query(name) || credential.query() == Some(name.as_str())
+        };
+        if let Some(name) = spec.forward.query.iter().find(callers) {
+            let rule = format!("must not list {name} beside a credential");
+            violations.push(Malformed::new(at("forward.query"), rule));
+        }
+        if credential.query().is_some() && matches!(spec.matching, Matching::Grpc { .. }) {
+            let rule = "must not be a query parameter on a gRPC route, whose calls have no query";
+            violations.push(Malformed::new(at("credential.query"), rule));
         }
         if spec.tenants.is_none() {
             let rule = "must name the tenants that may use the route's credential";

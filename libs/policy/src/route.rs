@@ -1,15 +1,15 @@
 //! One route: what it matches, and everything that happens to a request that it allows.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use sandgate_egress::UpstreamSpec;
 use sandgate_session::Claims;
 use sandgate_types::{ByteSize, Malformed, RouteName, TenantId};
 
 use crate::body::Body;
+use crate::credential::Credential;
 
 /// A route as the policy states it. Two that are equal serve every request alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,28 +127,16 @@ impl Lower {
     pub fn of(name: &HeaderName) -> Self {
         Self(name.as_str().to_owned())
     }
+
+    /// The name.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl std::borrow::Borrow<str> for Lower {
     fn borrow(&self) -> &str {
         &self.0
-    }
-}
-
-/// A credential of an upstream.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// The header that carries it.
-    pub header: HeaderName,
-    /// Its value, marked as sensitive.
-    pub value: HeaderValue,
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential")
-            .field("header", &self.header)
-            .finish_non_exhaustive()
     }
 }
 

@@ -93,6 +93,10 @@ impl From<&Refusal> for Fault {
             Refusal::ResponseTooLarge(_) => Fault::exhausted(reason, message)
                 .quota("limits.response_bytes", "bytes of the answer's body"),
             Refusal::DeadlineExceeded => Fault::deadline_exceeded(reason, message),
+            Refusal::CredentialMissing(_) => {
+                Fault::unavailable(reason, message).retry_after(PEER_WAIT)
+            }
+            Refusal::CredentialEchoed(_) => Fault::permission_denied(reason, message),
             Refusal::Upstream { .. } => Fault::unavailable(reason, message).retry_after(PEER_WAIT),
             Refusal::Unrecorded => Fault::unavailable(reason, message).retry_after(FEED_WAIT),
             Refusal::Cut(cut) => match cut {

@@ -7,6 +7,7 @@
 //! Three listeners: clients by API key ([`Bound`]), sandboxes over the links of their instances, and services
 //! of the mesh. What sandboxes may call is one policy file, described in `docs/policy.md`.
 
+mod access;
 mod activity;
 mod body;
 mod bound;
@@ -15,6 +16,7 @@ mod cache;
 mod client;
 mod config;
 mod crash;
+mod echo;
 mod endpoints;
 mod error;
 mod facing;

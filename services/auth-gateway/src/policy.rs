@@ -5,7 +5,7 @@ mod reload;
 mod route;
 
 pub(crate) use reload::{Loaded, Policies};
-pub(crate) use route::Route;
+pub(crate) use route::{Added, Held, Route};
 
 /// A policy whose routes can be served.
 pub(crate) type Policy = sandgate_policy::Policy<Route>;

@@ -83,6 +83,10 @@ pub(crate) enum Refusal {
         /// What happened.
         failure: Failure,
     },
+    /// The access token for the route's upstream could not be had.
+    CredentialMissing(RouteName),
+    /// The answer repeats the route's credential.
+    CredentialEchoed(RouteName),
     /// A service of the mesh could not be asked.
     ServiceUnreachable,
     /// The decision could not be recorded.
@@ -161,6 +165,8 @@ impl Refusal {
                 Failure::Switched => "UPSTREAM_SWITCHED",
                 Failure::NotSwitched => "UPSTREAM_NOT_SWITCHED",
             },
+            Self::CredentialMissing(_) => "CREDENTIAL_UNAVAILABLE",
+            Self::CredentialEchoed(_) => "CREDENTIAL_ECHOED",
             Self::ServiceUnreachable => "SERVICE_UNREACHABLE",
             Self::Unrecorded => "AUDIT_UNAVAILABLE",
             Self::Cut(reason) => match reason {
@@ -238,6 +244,12 @@ impl Refusal {
                 Failure::NotSwitched => "the upstream takes no WebSocket there",
             }
             .into(),
+            Self::CredentialMissing(_) => {
+                "the credential of the route cannot be had at the moment".into()
+            }
+            Self::CredentialEchoed(_) => {
+                "the answer repeats the route's credential, and is withheld".into()
+            }
             Self::ServiceUnreachable => "a service of the mesh cannot be reached".into(),
             Self::Unrecorded => "the decision could not be recorded, so nothing was done".into(),
             Self::Cut(reason) => match reason {
@@ -271,6 +283,8 @@ impl Refusal {
             Self::RateLimited { route, .. } => route.as_ref(),
             Self::RequestTooLarge(route)
             | Self::ResponseTooLarge(route)
+            | Self::CredentialMissing(route)
+            | Self::CredentialEchoed(route)
             | Self::Body { route, .. }
             | Self::Upstream { route, .. } => Some(route),
             Self::NotReady(_)

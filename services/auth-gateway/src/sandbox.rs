@@ -5,6 +5,7 @@
 //! the signature was verified before or not.
 
 mod agent;
+mod credential;
 mod proxy;
 mod websocket;
 

@@ -4,17 +4,14 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use http::HeaderValue;
 use sandgate_egress::{Network, Scheme, UpstreamSpec};
-use sandgate_rpc::config::SecretFile;
 use sandgate_types::{Malformed, TenantId, Violations, path};
-use secrecy::ExposeSecret as _;
 
 use super::PolicyContext;
 use super::body::{self, Descriptors, Places};
 use crate::document::Section;
 use crate::fields;
-use crate::route::{Claim, Credential, Forward, Limits, Matching, Rate};
+use crate::route::{Claim, Forward, Limits, Matching, Rate};
 
 /// Keys of what a route matches that are planned.
 pub(super) const UNBUILT_MATCHING: &[&str] = &["host", "schema", "services"];
@@ -29,9 +26,6 @@ pub(super) const UNBUILT_FORWARD: &[&str] = &[
     "request_trailers",
     "response_trailers",
 ];
-/// Keys of a credential that are planned.
-pub(super) const UNBUILT_CREDENTIAL: &[&str] =
-    &["query", "basic", "tenant_store", "user_store", "store"];
 /// Keys of limits that are planned.
 pub(super) const UNBUILT_LIMITS: &[&str] =
     &["idle_timeout", "message_bytes", "streams", "concurrency"];
@@ -184,13 +178,7 @@ pub(super) fn forward(route: &mut Section, violations: &mut Violations) -> Forwa
     let response_headers = fields::headers_of(&mut section, "response_headers", violations);
     let mut query = BTreeSet::new();
     for (path, name) in section.texts("query", violations) {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(plain) {
-            let rule = "must consist of letters, digits and -_~";
-            violations.push(Malformed::new(path, rule));
-        } else {
-            query.insert(name);
-        }
+        query.extend(violations.check(fields::query_name(&path, &name)));
     }
     section.close(UNBUILT_FORWARD, violations);
     Forward {
@@ -198,36 +186,6 @@ pub(super) fn forward(route: &mut Section, violations: &mut Violations) -> Forwa
         response_headers,
         query,
     }
-}
-
-pub(super) fn credential(
-    route: &mut Section,
-    context: PolicyContext<'_>,
-    violations: &mut Violations,
-) -> Option<Credential> {
-    let mut section = route.section("credential", violations)?;
-    let header = section.required("header", violations);
-    let header = header.and_then(|header| {
-        violations.check(fields::written_header(&section.path("header"), &header))
-    });
-    let prefix = section.text("prefix", violations).unwrap_or_default();
-    let field = section.path("file");
-    let file = section.required("file", violations);
-    section.close(UNBUILT_CREDENTIAL, violations);
-    let file = SecretFile::from(context.folder.join(file?));
-    let secret = violations.check(file.read(&field))?;
-    // The one place where an upstream's credential is in the open: it becomes a header.
-    let value = HeaderValue::try_from(format!("{prefix}{}", secret.expose_secret()));
-    let Ok(mut value) = value else {
-        let rule = "must hold text that can be a header's value, on one line";
-        violations.push(Malformed::new(field, rule));
-        return None;
-    };
-    value.set_sensitive(true);
-    Some(Credential {
-        header: header?,
-        value,
-    })
 }
 
 /// What bounds requests, and how long a connection for them may take, where the policy says so.

@@ -5,6 +5,7 @@ mod body;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
+use crate::credential::CredentialSource;
 
 const DOCUMENT: &str = include_str!("../../../../docs/policy.md");
 
@@ -41,7 +42,12 @@ fn each_documented_example_is_a_policy() {
         .iter()
         .find_map(|route| route.credential.as_ref())
         .expect("a credential");
-    assert_eq!(credential.value, "Bearer sk-secret");
+    let CredentialSource::Known(value) = &credential.source else {
+        panic!("{credential:?}");
+    };
+    let (mut headers, mut target) = (http::HeaderMap::new(), String::new());
+    value.write(&mut headers, &mut target);
+    assert_eq!(headers["authorization"], "Bearer sk-secret");
     assert!(!format!("{routes:?}").contains("sk-secret"));
 }
 
@@ -130,7 +136,10 @@ fn each_key_that_is_planned_is_refused_as_not_built() {
         ),
         (parts::UNBUILT_IDENTITY, Box::new(inside("identity"))),
         (parts::UNBUILT_FORWARD, Box::new(inside("forward"))),
-        (parts::UNBUILT_CREDENTIAL, Box::new(inside("credential"))),
+        (
+            credential::UNBUILT_CREDENTIAL,
+            Box::new(inside("credential")),
+        ),
         (parts::UNBUILT_LIMITS, Box::new(inside("limits"))),
         (parts::UNBUILT_RATE, Box::new(inside("rate"))),
     ];

@@ -32,7 +32,10 @@ fn http_status(refusal: &Refusal, code: Code) -> StatusCode {
         },
         Refusal::Body { .. } | Refusal::Broken => return StatusCode::BAD_REQUEST,
         Refusal::RequestTooLarge(_) => return StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::ResponseTooLarge(_) | Refusal::Upstream { .. } => return StatusCode::BAD_GATEWAY,
+        Refusal::ResponseTooLarge(_)
+        | Refusal::Upstream { .. }
+        | Refusal::CredentialMissing(_)
+        | Refusal::CredentialEchoed(_) => return StatusCode::BAD_GATEWAY,
         Refusal::MethodUnknown => return StatusCode::NOT_FOUND,
         Refusal::NotGrpc => return StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::NotReady(_)
@@ -111,6 +114,7 @@ fn wait_of(refusal: &Refusal) -> Option<Duration> {
         Refusal::NotReady(_) | Refusal::Unrecorded => Some(FEED_WAIT),
         Refusal::SandboxUnreachable
         | Refusal::ServiceUnreachable
+        | Refusal::CredentialMissing(_)
         | Refusal::KeysBusy
         | Refusal::Overloaded
         | Refusal::TenantOverloaded => Some(PEER_WAIT),
@@ -130,6 +134,7 @@ fn wait_of(refusal: &Refusal) -> Option<Duration> {
         | Refusal::Broken
         | Refusal::RequestTooLarge(_)
         | Refusal::ResponseTooLarge(_)
+        | Refusal::CredentialEchoed(_)
         | Refusal::DeadlineExceeded
         | Refusal::Upstream { .. }
         | Refusal::Cut(_) => None,

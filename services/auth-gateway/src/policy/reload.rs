@@ -173,9 +173,11 @@ fn files_of(text: &str, folder: &Path) -> BTreeSet<PathBuf> {
         Some(folder.join(file))
     };
     let files = routes.into_iter().flatten().flat_map(|route| {
+        let within = |kind: &str| named(route.get("credential")?, kind, "file");
         let credential = named(route, "credential", "file");
         credential
             .into_iter()
+            .chain(["basic", "oauth2"].into_iter().filter_map(within))
             .chain(named(route, "grpc", "descriptor_set"))
     });
     files.collect()
@@ -242,7 +244,10 @@ routes:
         let current = policies.current();
         let route = current.routes().next().expect("the route");
         let credential = route.spec.credential.as_ref().expect("a credential");
-        assert_eq!(credential.value, "another");
+        let sandgate_policy::CredentialSource::Known(value) = &credential.source else {
+            panic!("{credential:?}");
+        };
+        assert_eq!(value.secrets().next(), Some("another"));
     }
 
     #[test]

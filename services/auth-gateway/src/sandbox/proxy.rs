@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use sandgate_policy::{self as policy, Allowed, answer_headers};
@@ -18,6 +19,7 @@ use crate::observe;
 use crate::policy::Route;
 use crate::records::Who;
 use crate::refusal::Refusal;
+use crate::sandbox::credential::Carries;
 use crate::streams::Open;
 use crate::workers;
 
@@ -46,7 +48,7 @@ pub(super) async fn to_upstream(
     } = asking;
     let Allowed {
         route,
-        target,
+        mut target,
         headers: mut crossing,
         grpc,
     } = allowed;
@@ -84,6 +86,8 @@ pub(super) async fn to_upstream(
             ))
         }
     };
+    let credential = Carries::by(&route, &head.method, deadline, &open).await?;
+    credential.write(&mut crossing, &mut target);
     gate.records.allowed(who)?;
     gate.activity
         .note(&claims.instance, &claims.sandbox, gate.clock.now());
@@ -110,23 +114,29 @@ pub(super) async fn to_upstream(
         })
     })?;
     let (head, body) = response.into_parts();
+    credential.answered(head.status);
     let mut response_headers = answer_headers(&head.headers, &spec.forward, grpc);
+    credential.check(&response_headers)?;
     if declared_length(&head.headers) > Some(spec.limits.response_bytes.bytes()) {
         return Err(Refusal::ResponseTooLarge(spec.name.clone()));
     }
     if grpc {
-        response_headers.remove(http::header::CONTENT_LENGTH);
+        response_headers.remove(CONTENT_LENGTH);
     }
     let cut = open.cut().clone();
     let for_trailers = Arc::clone(&route);
     let (records, who) = (gate.records.clone(), who.clone());
+    let body = credential.scan(body, &head.headers, grpc, &verdict);
     let guarded = Guarded::new(body, &cut)
         .at_most(
             spec.limits.response_bytes.bytes(),
             Refusal::ResponseTooLarge(spec.name.clone()),
         )
         .until(Some(deadline))
-        .trailers(move |trailers| answer_headers(&trailers, &for_trailers.spec.forward, grpc))
+        .trailers(move |trailers| {
+            let trailers = answer_headers(&trailers, &for_trailers.spec.forward, grpc);
+            credential.taken_from(trailers)
+        })
         .answers(dialect, open)
         // What is sent behind the head of the answer may still be refused, a message in the middle of a stream.
         .follows(&verdict, move |refusal| {
@@ -141,6 +151,6 @@ pub(super) async fn to_upstream(
 }
 
 fn declared_length(headers: &http::HeaderMap) -> Option<u64> {
-    let value = headers.get(http::header::CONTENT_LENGTH)?;
+    let value = headers.get(CONTENT_LENGTH)?;
     value.to_str().ok()?.parse().ok()
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use sandgate_policy::{Allowed, answer_headers};
@@ -19,6 +19,7 @@ use crate::observe;
 use crate::policy::Route;
 use crate::records::Who;
 use crate::refusal::{Failure, Refusal};
+use crate::sandbox::credential::Carries;
 use crate::sandbox::proxy::Asking;
 use crate::streams::Open;
 use crate::tunnel::{self, Carried, Most};
@@ -28,7 +29,7 @@ use crate::workers;
 /// or `ending` begins. It is on record as allowed before the upstream hears of it.
 pub(super) async fn to_upstream(
     mut request: Request<Incoming>,
-    allowed: Allowed<Route>,
+    mut allowed: Allowed<Route>,
     asking: Asking<'_>,
     ending: &Shutdown,
 ) -> Result<Response<Body>, Refusal> {
@@ -41,6 +42,8 @@ pub(super) async fn to_upstream(
     } = asking;
     let route = Arc::clone(&allowed.route);
     let deadline = Instant::now() + route.spec.limits.timeout;
+    let credential = Carries::by(&route, &Method::GET, deadline, &open).await?;
+    credential.write(&mut allowed.headers, &mut allowed.target);
     gate.records.allowed(who)?;
     gate.activity
         .note(&claims.instance, &claims.sandbox, gate.clock.now());
@@ -56,13 +59,17 @@ pub(super) async fn to_upstream(
         failure,
     };
     let mut answer = sent.map_err(refuse)?;
+    credential.answered(answer.status());
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return not_taken(&answer, &route).ok_or_else(|| refuse(Failure::NotSwitched));
+        let response = not_taken(&answer, &route).ok_or_else(|| refuse(Failure::NotSwitched))?;
+        credential.check(response.headers())?;
+        return Ok(response);
     }
     if !key.is_taken(answer.headers()) || !is_offered(offered.as_ref(), answer.headers()) {
         return Err(refuse(Failure::Switched));
     }
     let taken = taken(answer.headers(), &route);
+    credential.check(taken.headers())?;
     let (near, far) = (
         hyper::upgrade::on(&mut request),
         hyper::upgrade::on(&mut answer),
@@ -100,7 +107,7 @@ async fn ask(allowed: Allowed<Route>, key: &WebSocketKey) -> Result<Response<Inc
         headers: mut crossing,
         grpc: _,
     } = allowed;
-    let span = observe::asking(&route.spec.name, &http::Method::GET);
+    let span = observe::asking(&route.spec.name, &Method::GET);
     // As for every request: where in a trace it is asked is ours to say.
     if !span.is_disabled() {
         sandgate_telemetry::propagation::inject(&span, &mut crossing);

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod client;
+mod credentials;
 mod feeds;
 mod mesh;
 mod revocation;

@@ -178,8 +178,8 @@ async fn an_upstream_that_proves_its_name_gets_the_request_and_the_credential() 
     let token = world.agent(&sandbox);
     let answer = sandbox.keeper.get("/r/paid/x", &token).await;
     assert_eq!(answer.http, 200, "{answer:?}");
-    let headers = &answer.json()["headers"];
-    assert_eq!(headers["authorization"], "Bearer upstream-secret");
+    let heard = upstream.heard.lock()[0]["headers"].clone();
+    assert_eq!(heard["authorization"], "Bearer upstream-secret");
     let method = "/scores.v1.ScoreService/Score";
     assert_eq!(sandbox.keeper.grpc(method, &token).await.status, 0);
 }

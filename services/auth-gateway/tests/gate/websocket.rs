@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::body::Body;
 
 use crate::support::keeper::{Answer, agent_request};
-use crate::support::{Sandbox, Shared, World, soon};
+use crate::support::{self, Sandbox, Shared, World, soon};
 
 /// An upstream that speaks WebSocket byte by byte, so that it can do so wrongly.
 struct Upstream {
@@ -93,6 +93,7 @@ async fn serve(mut stream: TcpStream, heard: Shared<Vec<String>>) {
         "/base/wrong" => answer("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", ""),
         "/base/extended" => answer(accept, "sec-websocket-extensions: permessage-deflate\r\n"),
         "/base/chosen" => answer(accept, "sec-websocket-protocol: soap\r\n"),
+        "/base/repeats" => answer(accept, "etag: Bearer upstream-secret\r\n"),
         "/base/plain" => "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi".to_owned(),
         "/base/denied" => {
             "HTTP/1.1 403 Forbidden\r\nconnection: close\r\netag: e\r\nx-secret: s\r\ncontent-length: 2\r\n\r\nhi".into()
@@ -107,6 +108,13 @@ async fn serve(mut stream: TcpStream, heard: Shared<Vec<String>>) {
 }
 
 fn policy(upstream: &Upstream) -> String {
+    policy_with(
+        upstream,
+        "header: authorization, prefix: 'Bearer ', file: key",
+    )
+}
+
+fn policy_with(upstream: &Upstream, credential: &str) -> String {
     let address = upstream.address;
     format!(
         "
@@ -119,7 +127,7 @@ routes:
   upstream: {{ url: 'http://{address}/base' }}
   identity: {{ headers: {{ x-user: user }} }}
   forward: {{ request_headers: [sec-websocket-protocol], response_headers: [etag], query: [room] }}
-  credential: {{ header: authorization, prefix: 'Bearer ', file: key }}
+  credential: {{ {credential} }}
   limits: {{ request_bytes: 1KiB }}
 - name: quick
   http: {{ methods: [GET], websocket: true }}
@@ -319,4 +327,29 @@ async fn revocation_a_changed_policy_and_the_end_of_the_instance_cut_it() {
     world.write_policy(&policy(&upstream).replace("1KiB", "2KiB"));
     assert_eq!(rest(&mut of_other).await, 0);
     world.recorded("live WEBSOCKET", "POLICY_CHANGED").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_carries_a_token_that_is_fetched() {
+    let (upstream, issuer) = (upstream().await, support::upstream::start().await);
+    let issuer = format!("http://{}/token", issuer.address);
+    let credential = format!("oauth2: {{ token_url: '{issuer}', client_id: us, file: key }}");
+    let mut world = World::with_policy(&policy_with(&upstream, &credential)).await;
+    let sandbox = world.sandbox("acme", "ann").await;
+    open(&world, &sandbox, "/r/live/echo").await;
+    let head = upstream.heads.lock().concat();
+    assert!(
+        head.contains("authorization: Bearer access-token-1\r\n"),
+        "{head}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_repeats_the_credential_is_withheld() {
+    let upstream = upstream().await;
+    let mut world = World::with_policy(&policy(&upstream)).await;
+    let sandbox = world.sandbox("acme", "ann").await;
+    let asked = asking("/r/live/repeats", &world.agent(&sandbox));
+    let answer = sandbox.keeper.send(asked).await;
+    assert_eq!(answer.json()["reason"], "CREDENTIAL_ECHOED");
 }

@@ -23,11 +23,13 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
 
-use super::keeper;
+use super::{Shared, keeper};
 
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     pub(crate) requests: Arc<AtomicUsize>,
+    /// What reached it of each request that it answered in JSON, its credential included.
+    pub(crate) heard: Shared<Vec<serde_json::Value>>,
     /// From when on `/ticking` sends [`AFTER`].
     pub(crate) answered: Arc<AtomicBool>,
     /// Rung when what was sent to `/Early` has ended.
@@ -70,13 +72,18 @@ pub(crate) async fn start_tls((certificate, key): &(PathBuf, PathBuf)) -> Upstre
     serve(Some(TlsAcceptor::from(Arc::new(config)))).await
 }
 
-/// `/events` sends events as it is told to; `/ticking` sends a byte again and again; `/Early` answers before it has read; `/endless` never ends; `/redirect` is one; `/large` answers 100 KiB; a gRPC call is
+/// A token endpoint answers `/token` with one that is good for a minute. `/echo` repeats the
+/// credential in its headers, `/leak` in its body, a byte at a time; `/events` sends events as it
+/// is told to; `/ticking` sends a byte again and again; `/Early` answers before it has read;
+/// `/endless` never ends; `/redirect` is one; `/large` answers 100 KiB; a gRPC call is
 /// answered with its headers as the message, in JSON; everything else with what reached it, in JSON.
 async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its address");
     let requests = Arc::new(AtomicUsize::new(0));
     let answered = Arc::new(AtomicBool::new(false));
+    let heard = Shared::<Vec<_>>::default();
+    let hears = Arc::clone(&heard);
     let shutdown = Shutdown::new();
     let (counted, ending) = (Arc::clone(&requests), shutdown.clone());
     let upload_ended = Arc::new(Notify::new());
@@ -96,12 +103,18 @@ async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
             let (stream, _) = accepted.expect("a connection");
             let (counted, over) = (Arc::clone(&counted), ending.clone());
             let (tls, said) = (tls.clone(), Arc::clone(&said));
-            let next = Arc::clone(&next);
+            let (next, hears) = (Arc::clone(&next), Arc::clone(&hears));
             let early = early.clone();
             ending.spawn("upstream's connection", async move {
                 let service = service_fn(move |request| {
                     counted.fetch_add(1, Ordering::Relaxed);
-                    answer(request, Arc::clone(&said), Arc::clone(&next), early.clone())
+                    answer(
+                        request,
+                        Arc::clone(&said),
+                        Arc::clone(&next),
+                        early.clone(),
+                        Arc::clone(&hears),
+                    )
                 });
                 let connection = async {
                     let builder = auto::Builder::new(TokioExecutor::new());
@@ -130,6 +143,7 @@ async fn serve(tls: Option<TlsAcceptor>) -> Upstream {
     Upstream {
         address,
         requests,
+        heard,
         answered,
         upload_ended,
         next_event,
@@ -213,6 +227,7 @@ async fn answer(
     answered: Arc<AtomicBool>,
     next: Arc<Notify>,
     early: Early,
+    heard: Shared<Vec<serde_json::Value>>,
 ) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
@@ -237,9 +252,30 @@ async fn answer(
             .header("etag", "e");
         return Ok(response.body(Body::empty()).expect("a response"));
     }
+    if path.ends_with("/unauthorized") {
+        let response = Response::builder().status(401);
+        return Ok(response.body(Body::empty()).expect("a response"));
+    }
     if path.ends_with("/large") {
         let body = Full::new(Bytes::from(vec![b'x'; 100 * 1024]));
         return Ok(Response::new(Body::new(body)));
+    }
+    if path.ends_with("/echo") {
+        let response = Response::builder().header("etag", head.headers["authorization"].clone());
+        return Ok(response.body(Body::empty()).expect("a response"));
+    }
+    if path.ends_with("/leak") {
+        let shown = head.headers["authorization"]
+            .to_str()
+            .expect("text")
+            .to_owned();
+        let bytes = format!("you sent {shown}, it seems").into_bytes();
+        let frames = bytes
+            .into_iter()
+            .map(|byte| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![byte]))));
+        let body = Body::new(StreamBody::new(tokio_stream::iter(frames)));
+        let response = Response::builder().header("content-type", "text/plain");
+        return Ok(response.body(body).expect("a response"));
     }
     let received = body.collect().await.map(|body| body.to_bytes());
     let received = received.unwrap_or_default();
@@ -251,13 +287,33 @@ async fn answer(
             (name.as_str().to_owned(), value.into())
         })
         .collect();
-    let said = serde_json::json!({
+    let mut said = serde_json::json!({
         "target": head.uri.path_and_query().map(ToString::to_string),
         "headers": headers,
         "bytes": received.len(),
         "body": String::from_utf8_lossy(&received),
         "hex": received.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
     });
+    heard.lock().push(said.clone());
+    if path.ends_with("/token") {
+        let count = heard.lock().len();
+        let token = serde_json::json!({
+            "access_token": format!("access-token-{count}"), "token_type": "Bearer", "expires_in": 60,
+        });
+        return Ok(Response::new(Body::new(Full::new(Bytes::from(
+            token.to_string(),
+        )))));
+    }
+    // Whoever repeats a credential is not heard.
+    if let Some(headers) = said["headers"].as_object_mut() {
+        headers.remove("authorization");
+    }
+    said["target"] = path.clone().into();
+    if let Some(query) = head.uri.query()
+        && !query.contains("secret")
+    {
+        said["target"] = format!("{path}?{query}").into();
+    }
     if head
         .headers
         .get("content-type")
