@@ -19,9 +19,11 @@ fn examples() -> Vec<&'static str> {
 
 fn folder_with_key(mode: u32) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("llm.key");
-    std::fs::write(&file, "sk-secret\n").expect("write");
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    for name in ["llm.key", "tickets.key"] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, "sk-secret\n").expect("write");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    }
     folder
 }
 
