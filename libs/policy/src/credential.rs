@@ -5,16 +5,10 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sandgate_egress::UpstreamSpec;
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// What a query value may hold as it is: the unreserved characters of RFC 3986.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+use crate::query;
 
 /// A credential of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,8 +109,8 @@ impl CredentialPlace {
                 Written::Header(name.clone(), sensitive(text)?)
             }
             Self::Query(name) => {
-                let escaped = utf8_percent_encode(secret.expose_secret(), QUERY);
-                Written::Query(SecretText(format!("{name}={escaped}")))
+                let pair = query::pair(name, secret.expose_secret());
+                Written::Query(SecretText(pair))
             }
         };
         Ok(CredentialValue {
@@ -146,10 +140,7 @@ impl CredentialValue {
             Written::Header(name, value) => {
                 headers.insert(name.clone(), value.clone());
             }
-            Written::Query(SecretText(pair)) => {
-                target.push(if target.contains('?') { '&' } else { '?' });
-                target.push_str(pair);
-            }
+            Written::Query(SecretText(pair)) => query::append_pair(target, pair),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::clause::{Clause, Denial};
 use crate::credential::CredentialSource;
 use crate::fields::SERVED;
 use crate::headers;
+use crate::query;
 use crate::route::{Forward, Matching, RouteSpec};
 use crate::table::Policy;
 
@@ -258,12 +259,15 @@ fn written(
     method: &Method,
     claims: &Claims,
 ) -> HeaderMap {
-    for (name, claim) in &spec.identity {
+    for (name, claim) in &spec.identity.headers {
         crossing.remove(name);
         // Ids and names are of an alphabet that headers take.
         if let Ok(value) = HeaderValue::from_str(claim.of(claims)) {
             crossing.insert(name.clone(), value);
         }
+    }
+    for (name, claim) in &spec.identity.query {
+        query::append(target, name, claim.of(claims));
     }
     if let Some(credential) = &spec.credential {
         if let Some(name) = credential.header() {

@@ -14,6 +14,7 @@ mod fields;
 mod headers;
 mod parse;
 mod place;
+mod query;
 mod read;
 mod route;
 mod table;

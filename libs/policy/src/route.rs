@@ -24,8 +24,8 @@ pub struct RouteSpec {
     pub tenants: Option<BTreeSet<TenantId>>,
     /// Where requests go.
     pub upstream: UpstreamSpec,
-    /// Headers that the gate writes from the claims, over whatever came in.
-    pub identity: Vec<(HeaderName, Claim)>,
+    /// What the gate writes from the claims into the head of a request.
+    pub identity: Identity,
     /// What becomes of the bodies of requests.
     pub body: Body,
     /// What else crosses.
@@ -55,6 +55,15 @@ pub enum Matching {
         /// Their paths, `/package.Service/Method`.
         methods: BTreeSet<String>,
     },
+}
+
+/// Where claims stand in the head of a request that goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Headers, written over whatever came in.
+    pub headers: Vec<(HeaderName, Claim)>,
+    /// Query parameters, behind those that crossed, among which none has such a name.
+    pub query: Vec<(String, Claim)>,
 }
 
 /// A claim that can become a header.

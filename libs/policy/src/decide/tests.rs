@@ -219,6 +219,41 @@ fn a_grpc_call_keeps_its_method_and_gets_its_identity() {
 }
 
 #[test]
+fn identity_in_the_query_is_the_gates_alone() {
+    let text = POLICY.replace(
+        "identity: { headers: { x-tenant: tenant, x-user: user } }",
+        "identity: { query: { user: user, tenant: tenant } }",
+    );
+    let policy = policy(&text);
+    let claims = claims("acme", "ann", Operations::All);
+    let headers = HeaderMap::new();
+    let decided = |uri: &str| {
+        let uri: Uri = uri.parse().expect("a uri");
+        let asked = Asked {
+            method: &Method::GET,
+            uri: &uri,
+            headers: &headers,
+            websocket: false,
+        };
+        decide(&policy, asked, &claims)
+    };
+    let target = |uri: &str| allowed(decided(uri)).target;
+    assert_eq!(
+        target("/r/dict/define"),
+        "/base/define?tenant=acme&user=ann"
+    );
+    assert_eq!(
+        target("/r/dict/define?word=a%26user=root"),
+        "/base/define?word=a%26user=root&tenant=acme&user=ann"
+    );
+    for own in ["user=root", "User=root", "word=a&us%65r=root", "tenant"] {
+        let (route, clause) = clause(decided(&format!("/r/dict/define?{own}")));
+        assert_eq!(route.as_deref(), Some("dict"), "{own}");
+        assert_eq!(clause, Clause::QueryUnlisted, "{own}");
+    }
+}
+
+#[test]
 fn grpc_web_is_refused_by_name_wherever_it_is_called() {
     let claims = claims("acme", "ann", Operations::All);
     for kind in [

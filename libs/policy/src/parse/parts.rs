@@ -11,14 +11,12 @@ use super::PolicyContext;
 use super::body::{self, Descriptors, Places};
 use crate::document::Section;
 use crate::fields;
-use crate::route::{Claim, Forward, Limits, Matching, Rate};
+use crate::route::{Claim, Forward, Identity, Limits, Matching, Rate};
 
 /// Keys of what a route matches that are planned.
 pub(super) const UNBUILT_MATCHING: &[&str] = &["host", "schema", "services"];
 /// Keys of an upstream that are planned.
 pub(super) const UNBUILT_UPSTREAM: &[&str] = &["client_certificate", "roots", "urls", "balance"];
-/// Keys of an identity that are planned.
-pub(super) const UNBUILT_IDENTITY: &[&str] = &["query"];
 /// Keys of a forward list that are planned.
 pub(super) const UNBUILT_FORWARD: &[&str] = &[
     "cookies",
@@ -150,24 +148,32 @@ pub(super) fn upstream(
     upstream
 }
 
-pub(super) fn identity(
-    route: &mut Section,
-    violations: &mut Violations,
-) -> (Vec<(http::HeaderName, Claim)>, Places) {
+pub(super) fn identity(route: &mut Section, violations: &mut Violations) -> (Identity, Places) {
     let Some(mut section) = route.section("identity", violations) else {
-        return (Vec::new(), Places::default());
+        return (Identity::default(), Places::default());
     };
-    let path = section.path("headers");
-    let mut identity = Vec::new();
-    for (name, claim) in section.pairs("headers", violations) {
-        let name = violations.check(fields::header(&path, &name));
-        let Some(name) = name else { continue };
-        let claim = violations.check(Claim::parse(&format!("{path}.{name}"), &claim));
-        identity.extend(claim.map(|claim| (name, claim)));
-    }
+    let headers = claims_at("headers", fields::header, &mut section, violations);
+    let query = claims_at("query", fields::query_name, &mut section, violations);
     let places = body::places(&mut section, violations);
-    section.close(UNBUILT_IDENTITY, violations);
-    (identity, places)
+    section.close(&[], violations);
+    (Identity { headers, query }, places)
+}
+
+/// The claims that `key` of `identity` lists, by their names there.
+fn claims_at<N>(
+    key: &str,
+    read: impl Fn(&str, &str) -> Result<N, Malformed>,
+    identity: &mut Section,
+    violations: &mut Violations,
+) -> Vec<(N, Claim)> {
+    let path = identity.path(key);
+    let mut claims = Vec::new();
+    for (name, claim) in identity.pairs(key, violations) {
+        let claim = violations.check(Claim::parse(&format!("{path}.{name}"), &claim));
+        let name = violations.check(read(&path, &name));
+        claims.extend(name.zip(claim));
+    }
+    claims
 }
 
 pub(super) fn forward(route: &mut Section, violations: &mut Violations) -> Forward {

@@ -119,7 +119,7 @@ fn each_key_that_is_planned_is_refused_as_not_built() {
         let (section, upstream) = (section.to_owned(), upstream.to_owned());
         move |key: &str| one(&format!("{upstream}\n  {section}: {{ {key}: x }}"))
     };
-    let of: [(&[&str], WithKey<'_>); 9] = [
+    let of: [(&[&str], WithKey<'_>); 8] = [
         (
             UNBUILT_TOP,
             Box::new(|key| format!("version: 1\nroutes: []\n{key}: x\n")),
@@ -136,7 +136,6 @@ fn each_key_that_is_planned_is_refused_as_not_built() {
             parts::UNBUILT_UPSTREAM,
             Box::new(|key| one(&upstream.replace(" }", &format!(", {key}: x }}")))),
         ),
-        (parts::UNBUILT_IDENTITY, Box::new(inside("identity"))),
         (parts::UNBUILT_FORWARD, Box::new(inside("forward"))),
         (
             credential::UNBUILT_CREDENTIAL,
@@ -317,4 +316,39 @@ fn websockets_and_connect_timeouts_are_checked_against_what_they_are_on() {
         let all = problems(&policy).join("\n");
         assert!(all.contains(expected), "{expected}\nin\n{all}");
     }
+}
+
+#[test]
+fn a_parameter_of_identity_is_nobody_elses_and_not_of_grpc() {
+    let upstream = "upstream: { url: 'http://127.0.0.1:1' }";
+    let identity = "identity: { query: { user: user } }";
+    for (extra, expected) in [
+        (
+            "forward: { query: [User] }",
+            "routes[0].forward.query must not list User, which the gate writes itself",
+        ),
+        (
+            "tenants: [a]\n  credential: { query: USER, file: llm.key }",
+            "routes[0].credential.query must be another parameter than those of identity",
+        ),
+        (
+            "identity: { query: { 'a b': user } }",
+            "routes[0].identity.query must consist of letters, digits and -_~",
+        ),
+    ] {
+        let identity = if extra.starts_with("identity") {
+            ""
+        } else {
+            identity
+        };
+        let all = problems(&one(&format!("{upstream}\n  {identity}\n  {extra}"))).join("\n");
+        assert!(all.contains(expected), "{expected}\nin\n{all}");
+    }
+    let grpc = one(&format!("{upstream}\n  {identity}"))
+        .replace("http: { methods: [GET] }", "grpc: { methods: [a.B/C] }");
+    let all = problems(&grpc).join("\n");
+    assert!(
+        all.contains("routes[0].identity.query must not be on a gRPC route"),
+        "{all}"
+    );
 }
