@@ -5,6 +5,7 @@ use tokio::io::{DuplexStream, duplex};
 
 use super::*;
 
+/// Long for a person; a test whose tunnel should have ended before comes to it at once, since its clock is paused.
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn route() -> RouteName {
@@ -43,7 +44,7 @@ fn tunnel(
     (near, far, carrying)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn bytes_go_both_ways_until_both_ends_are_done() {
     let (mut near, mut far, carrying) = tunnel(1_000, HOUR, &Cut::default());
     let talking = async {
@@ -62,7 +63,7 @@ async fn bytes_go_both_ways_until_both_ends_are_done() {
     assert_eq!((carried.up, carried.down, carried.refusal), (5, 3, None));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_byte_over_the_limit_of_its_way_ends_both_and_does_not_arrive() {
     let (mut near, mut far, carrying) = tunnel(4, HOUR, &Cut::default());
     let talking = async {
@@ -90,7 +91,7 @@ async fn it_ends_at_its_time_and_does_not_wait_for_an_end_that_goes_on_alone() {
     assert_eq!(began.elapsed(), LINGER);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_end_of_the_gate_cuts_it() {
     let cut = Cut::default();
     let (_near, _far, carrying) = tunnel(4, HOUR, &cut);
@@ -98,7 +99,7 @@ async fn the_end_of_the_gate_cuts_it() {
     assert_eq!(carried.refusal, Some(Refusal::Cut(CutReason::Ending)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cut_ends_it_though_nothing_moves() {
     let cut = Cut::default();
     let (_near, _far, carrying) = tunnel(4, HOUR, &cut);

@@ -49,6 +49,21 @@ async fn an_agents_request_arrives_with_identity_and_credential_and_nothing_else
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_reads_who_asks_from_its_query_and_no_sandbox_writes_it() {
+    let upstream = upstream::start().await;
+    let identity = "rate: { per_second: 1, burst: 2 }\n  identity: { query: { user: user } }";
+    let text = policy(&upstream).replace("rate: { per_second: 1, burst: 2 }", identity);
+    let mut world = World::with_policy(&text).await;
+    let sandbox = world.sandbox("acme", "ann").await;
+    let token = world.agent(&sandbox);
+    let answer = sandbox.keeper.get("/r/few/x", &token).await;
+    assert_eq!(answer.json()["target"], "/x?user=ann");
+    let own = sandbox.keeper.get("/r/few/x?user=root", &token).await;
+    assert_eq!(own.json()["reason"], "QUERY_UNLISTED");
+    assert_eq!(upstream.requests.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_grpc_call_streams_with_trailers_and_the_gates_identity() {
     let upstream = upstream::start().await;
     let mut world = World::with_policy(&policy(&upstream)).await;
