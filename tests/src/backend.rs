@@ -37,11 +37,11 @@ pub struct Backend {
     reached: Reached,
 }
 
-/// The headers of every call of a gRPC method.
+/// The headers of every call.
 type Reached = Arc<Mutex<Vec<hyper::HeaderMap>>>;
 
 impl Backend {
-    /// With which headers each call reached the gRPC backend; the HTTP backend tells in its answers alone.
+    /// With which headers each call reached the backend, the credential among them, which no answer may repeat.
     ///
     /// # Panics
     /// When a call panicked.
@@ -58,21 +58,15 @@ impl Drop for Backend {
 
 /// The identity headers of a request: those that tests and the gate's policy use.
 fn identity(headers: &hyper::HeaderMap) -> HashMap<String, String> {
-    [
-        "x-tenant",
-        "x-user",
-        "x-conversation",
-        "authorization",
-        "x-upstream-key",
-    ]
-    .into_iter()
-    .filter_map(|name| {
-        Some((
-            name.to_owned(),
-            headers.get(name)?.to_str().ok()?.to_owned(),
-        ))
-    })
-    .collect()
+    ["x-tenant", "x-user", "x-conversation", "authorization"]
+        .into_iter()
+        .filter_map(|name| {
+            Some((
+                name.to_owned(),
+                headers.get(name)?.to_str().ok()?.to_owned(),
+            ))
+        })
+        .collect()
 }
 
 /// Serves `GET /define?word=…` with JSON.
@@ -86,10 +80,17 @@ fn identity(headers: &hyper::HeaderMap) -> HashMap<String, String> {
 pub async fn http() -> Backend {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its address");
+    let reached = Reached::default();
+    let remembered = Arc::clone(&reached);
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            let remembered = Arc::clone(&remembered);
             tokio::spawn(async move {
-                let service = hyper::service::service_fn(define);
+                let service = hyper::service::service_fn(move |request| {
+                    let headers = hyper::Request::headers(&request).clone();
+                    remembered.lock().expect("no panic").push(headers);
+                    define(request)
+                });
                 let connection = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
                 // A client that hangs up is none of the backend's business.
                 if connection
@@ -103,7 +104,7 @@ pub async fn http() -> Backend {
     Backend {
         address,
         task,
-        reached: Reached::default(),
+        reached,
     }
 }
 

@@ -107,7 +107,6 @@ fn an_agent_asks_both_backends_through_the_gate_and_its_results_are_there_withou
                     "identity": {
                         "x-conversation": "agent",
                         "x-tenant": "default",
-                        "x-upstream-key": "upstream-canary",
                         "x-user": "local",
                     },
                     "path": "/define",
@@ -123,6 +122,13 @@ fn an_agent_asks_both_backends_through_the_gate_and_its_results_are_there_withou
         .replace(", ", ",")
         .replace("\": ", "\":");
     assert_eq!(compact, expected.replace(", ", ","));
+    let reached = http.reached();
+    assert_eq!(reached.len(), WORDS.len());
+    assert!(
+        reached
+            .iter()
+            .all(|headers| headers["x-upstream-key"] == "upstream-canary")
+    );
     let mut total = 0;
     let totals: Vec<i64> = WORDS
         .iter()

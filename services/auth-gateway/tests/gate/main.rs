@@ -1,5 +1,6 @@
 //! The gate over its real listeners, with peers that the tests control.
 
+mod abuse;
 mod bodies;
 mod client;
 mod credentials;

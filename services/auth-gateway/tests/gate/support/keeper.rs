@@ -90,6 +90,18 @@ impl Answer {
     }
 }
 
+/// A link, and the keeper's ends of it: the one that it serves, and the one by which it calls.
+pub(crate) fn raw_pair(instance: InstanceId) -> (InstanceLink, (UnixStream, UnixStream)) {
+    let (serve, our_serve) = StdStream::pair().expect("a pair");
+    let (call, our_call) = StdStream::pair().expect("a pair");
+    let link = InstanceLink {
+        instance,
+        serve: serve.into(),
+        call: call.into(),
+    };
+    (link, (ours(our_serve), ours(our_call)))
+}
+
 /// A gRPC message as a body.
 pub(crate) fn framed(message: &[u8]) -> Body {
     Body::new(Full::new(frame(message)))
@@ -128,13 +140,7 @@ pub(crate) fn unary(message: &[u8]) -> Response<Body> {
 impl Keeper {
     /// The gate's ends, and a keeper with the others.
     pub(crate) async fn pair(instance: InstanceId, shutdown: &Shutdown) -> (InstanceLink, Self) {
-        let (serve, our_serve) = StdStream::pair().expect("a pair");
-        let (call, our_call) = StdStream::pair().expect("a pair");
-        let link = InstanceLink {
-            instance,
-            serve: serve.into(),
-            call: call.into(),
-        };
+        let (link, (our_serve, our_call)) = raw_pair(instance);
         let asked = Shared::<Vec<_>>::default();
         let remembered = Arc::clone(&asked);
         let upload_ended = Arc::new(Notify::new());
@@ -144,7 +150,7 @@ impl Keeper {
         };
         let service =
             service_fn(move |request| answer(request, Arc::clone(&remembered), early.clone()));
-        let stream = TokioIo::new(ours(our_serve));
+        let stream = TokioIo::new(our_serve);
         let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .serve_connection(stream, service);
         let ending = shutdown.clone();
@@ -154,7 +160,7 @@ impl Keeper {
                 () = ending.cancelled() => {}
             }
         });
-        let stream = TokioIo::new(ours(our_call));
+        let stream = TokioIo::new(our_call);
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
         let (call, connection) = handshake.expect("http/2");
         let ending = shutdown.clone();

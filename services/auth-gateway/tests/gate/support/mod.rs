@@ -23,6 +23,7 @@ use sandgate_types::{
     Clock as _, ConversationId, Generation, InstanceId, PolicyRevision, SandboxId, SessionId,
     TenantId, TokenId, UserId,
 };
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use keeper::Keeper;
@@ -158,6 +159,13 @@ impl World {
         let (link, keeper) = Keeper::pair(instance.clone(), &self.shutdown).await;
         self.links.send(link).await.expect("the gate takes links");
         keeper
+    }
+
+    /// The keeper's ends of an instance's link, to be spoken by hand: the one that it serves, and the one by which it calls.
+    pub(crate) async fn connect_raw(&self, instance: InstanceId) -> (UnixStream, UnixStream) {
+        let (link, ends) = keeper::raw_pair(instance);
+        self.links.send(link).await.expect("the gate takes links");
+        ends
     }
 
     /// Claims of an agent that may call everything.
