@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_SOON: Duration = Duration::from_millis(5);
 /// Between two looks at the files of the policy.
 const POLICY_EVERY: Duration = Duration::from_secs(2);
-/// Between two looks for sessions that are over, and for what limits remember.
+/// Between two looks for sessions that are over, for answers that nobody reads, and for what limits remember.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The parts of the gate's readiness.
@@ -95,7 +95,7 @@ fn tell(part: &Part, there: bool, missing: &str) {
     }
 }
 
-/// Looks after what changes slowly: the policy's files, sessions that are over, buckets of sandboxes that are gone.
+/// Looks after what changes slowly: the policy's files, sessions that are over, answers that nobody reads, buckets of sandboxes that are gone.
 pub(crate) async fn look_after(gate: Arc<Gate>, shutdown: Shutdown) {
     let mut policy_at = Instant::now() + POLICY_EVERY;
     loop {
@@ -111,6 +111,7 @@ pub(crate) async fn look_after(gate: Arc<Gate>, shutdown: Shutdown) {
             }
             Subject::Key { .. } => None,
         });
+        gate.streams.abandon_stalled(Instant::now());
         gate.trust.forget_sessions(now);
         gate.agent_rate.shrink();
         gate.daemon_rate.shrink();

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
@@ -16,7 +17,7 @@ use tonic::body::Body;
 
 use crate::error::Dialect;
 use crate::refusal::Refusal;
-use crate::streams::{Cut, Open};
+use crate::streams::{Abandon, Cut, Open};
 
 /// Why the body of a request ended early, for whoever waits for the answer; and the record of it, where the answer was
 /// under way by then.
@@ -84,9 +85,20 @@ impl Drop for Following {
     }
 }
 
+/// A body, until it is over for a reader who does not ask for it.
+struct Shared<B>(Mutex<Option<B>>);
+
+impl<B: Send> Abandon for Shared<B> {
+    fn abandon(&self) {
+        let body = self.0.lock().take();
+        // Outside of the lock: it may tell whoever sends it.
+        drop(body);
+    }
+}
+
 /// A body under guard.
 pub(crate) struct Guarded<B> {
-    inner: B,
+    inner: Arc<Shared<B>>,
     left: Option<u64>,
     too_large: Option<Refusal>,
     cut: Cut,
@@ -107,7 +119,7 @@ impl<B> Guarded<B> {
     /// A body that ends when `cut` says so.
     pub(crate) fn new(inner: B, cut: &Cut) -> Self {
         Self {
-            inner,
+            inner: Arc::new(Shared(Mutex::new(Some(inner)))),
             left: None,
             too_large: None,
             cut: cut.clone(),
@@ -150,8 +162,15 @@ impl<B> Guarded<B> {
         self
     }
 
-    /// Tells the reader why it ended, in trailers where those are read.
-    pub(crate) fn answers(mut self, dialect: Dialect, open: Arc<Open>) -> Self {
+    /// Tells the reader why it ended, in trailers where those are read. A reader who opens no window is not asked, so
+    /// what is behind this body ends without it, once it is cut or its time is over.
+    pub(crate) fn answers(mut self, dialect: Dialect, open: Arc<Open>) -> Self
+    where
+        B: Send + 'static,
+    {
+        let held: Arc<dyn Abandon> = Arc::<Shared<B>>::clone(&self.inner);
+        let until = self.deadline.as_ref().map(|deadline| deadline.deadline());
+        open.abandons(Arc::downgrade(&held), until);
         self.dialect = dialect;
         self.open = Some(open);
         self
@@ -222,7 +241,17 @@ where
                 .stop(&Refusal::DeadlineExceeded)
                 .map_err(BodyError::from);
         }
-        let frame = match ready!(Pin::new(&mut this.inner).poll_frame(context)) {
+        let mut inner = this.inner.0.lock();
+        let polled = inner.as_mut();
+        let polled = polled.map(|inner| Pin::new(inner).poll_frame(context));
+        drop(inner);
+        let Some(polled) = polled else {
+            // Abandoned for its time, a moment before our own clock says so.
+            return this
+                .stop(&Refusal::DeadlineExceeded)
+                .map_err(BodyError::from);
+        };
+        let frame = match ready!(polled) {
             None => {
                 this.done = true;
                 this.other = None;
@@ -266,11 +295,13 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.done || self.inner.is_end_stream()
+        let inner = self.inner.0.lock();
+        self.done || inner.as_ref().is_some_and(B::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let inner = self.inner.0.lock();
+        inner.as_ref().map(B::size_hint).unwrap_or_default()
     }
 }
 

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use sandgate_session::Claims;
 use sandgate_types::{ApiKeyId, Generation, InstanceId, SandboxId, TenantId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::policy::Route;
@@ -71,6 +72,20 @@ struct Entry {
     tenant: TenantId,
     subject: Subject,
     cut: Cut,
+    answer: Option<Answer>,
+}
+
+/// What is held for an answer on its way.
+#[derive(Debug)]
+struct Answer {
+    held: Weak<dyn Abandon>,
+    until: Option<Instant>,
+}
+
+/// What is held for a reader, and can be let go without it.
+pub(crate) trait Abandon: Send + Sync {
+    /// Lets go.
+    fn abandon(&self);
 }
 
 /// Tells a request that it is cut, and why.
@@ -127,6 +142,13 @@ impl Open {
             *route = Some(Arc::clone(allowed_by));
         }
     }
+
+    /// States what is held for the reader of its answer, and until when at most.
+    pub(crate) fn abandons(&self, held: Weak<dyn Abandon>, until: Option<Instant>) {
+        if let Some(entry) = self.streams.table.lock().open.get_mut(&self.number) {
+            entry.answer = Some(Answer { held, until });
+        }
+    }
 }
 
 impl Drop for Open {
@@ -180,6 +202,7 @@ impl Streams {
             tenant: tenant.clone(),
             subject,
             cut: cut.clone(),
+            answer: None,
         };
         let mut table = self.table.lock();
         let left = self.max.saturating_sub(table.open.len());
@@ -213,6 +236,28 @@ impl Streams {
         // Outside of the lock: whoever is woken leaves by it.
         for (cut, reason) in hit {
             cut.now(reason);
+        }
+    }
+
+    /// Lets go of what is held for answers that are cut, or over their time, and whose readers have not heard of it: who
+    /// opens no window is not asked. They are not on their way any more.
+    pub(crate) fn abandon_stalled(&self, now: Instant) {
+        let stalled: Vec<(u64, Weak<dyn Abandon>)> = {
+            let table = self.table.lock();
+            let open = table.open.iter();
+            open.filter_map(|(number, entry)| {
+                let answer = entry.answer.as_ref()?;
+                let over = answer.until.is_some_and(|until| until <= now);
+                let over = over || entry.cut.reason().is_some();
+                over.then(|| (*number, Weak::clone(&answer.held)))
+            })
+            .collect()
+        };
+        for (number, held) in stalled {
+            if let Some(held) = held.upgrade() {
+                held.abandon();
+            }
+            self.table.lock().remove(number);
         }
     }
 
@@ -293,5 +338,41 @@ mod tests {
         assert_eq!(other.cut().reason(), None);
         drop((acme, other));
         assert_eq!(streams.count(), 0);
+    }
+
+    /// What is held for an answer, and whether it was let go.
+    #[derive(Default)]
+    struct Held(std::sync::atomic::AtomicBool);
+
+    impl Abandon for Held {
+        fn abandon(&self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_for_nobody_is_let_go_when_it_is_cut_or_over_its_time() {
+        let streams = Arc::new(Streams::default());
+        let second = std::time::Duration::from_secs(1);
+        let entered = |until| {
+            let held = Arc::new(Held::default());
+            let open = open(&streams, "acme").expect("room");
+            let weak: Arc<dyn Abandon> = Arc::<Held>::clone(&held);
+            open.abandons(Arc::downgrade(&weak), until);
+            (open, held)
+        };
+        let (timed, cut, lasting) = (
+            entered(Some(Instant::now() + second)),
+            entered(None),
+            entered(None),
+        );
+        let let_go = || [&timed, &cut, &lasting].map(|(_, held)| held.0.load(Ordering::SeqCst));
+        streams.abandon_stalled(Instant::now());
+        assert_eq!((let_go(), streams.count()), ([false, false, false], 3));
+        cut.0.cut().now(CutReason::Revoked);
+        streams.abandon_stalled(Instant::now());
+        assert_eq!((let_go(), streams.count()), ([false, true, false], 2));
+        streams.abandon_stalled(Instant::now() + second);
+        assert_eq!((let_go(), streams.count()), ([true, true, false], 1));
     }
 }

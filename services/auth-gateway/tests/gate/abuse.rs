@@ -4,10 +4,13 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use sandgate_auth_gateway::Bound;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
-use tokio::net::UnixStream;
+use tokio::net::{TcpListener, UnixStream};
 
+use crate::support::keeper::agent_request;
 use crate::support::{Sandbox, World, soon};
 
 const NO_ROUTES: &str = "version: 1\nroutes: []\n";
@@ -202,5 +205,55 @@ async fn whoever_does_not_read_is_not_read() {
                 () = served => {}
             }
         }
+    }
+}
+
+/// A reader who opens no window is asked for nothing by HTTP/2, so nothing of what goes on there ends the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_reads_is_let_go_at_its_time() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = upstream.local_addr().expect("its address");
+    let policy = format!(
+        "
+version: 1
+routes:
+- name: slow
+  http: {{ methods: [GET] }}
+  operation: slow
+  upstream: {{ url: 'http://{address}' }}
+  limits: {{ timeout: 300ms }}
+"
+    );
+    let mut world = World::with_policy(&policy).await;
+    let sandbox = world.sandbox("acme", "ann").await;
+    let (_serve, link) = world.connect_raw(sandbox.claims.instance.clone()).await;
+    let handshake = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(link));
+    let (mut asks, connection) = handshake.await.expect("http/2");
+    let request = agent_request("GET", "/r/slow/x", &world.agent(&sandbox));
+    let asking = async {
+        let answer = asks.send_request(request).await.expect("its head");
+        assert_eq!(answer.status(), 200);
+        // Held, and not read.
+        std::future::pending::<()>().await;
+        drop(answer);
+    };
+    let answering = async {
+        let (mut stream, _) = upstream.accept().await.expect("the gate");
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            let read = stream.read_buf(&mut asked).await.expect("a request");
+            assert_ne!(read, 0);
+        }
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nbegun";
+        stream.write_all(head).await.expect("sent");
+        // It ends with the connection, in whatever way.
+        drop(stream.read_to_end(&mut asked).await);
+    };
+    tokio::select! {
+        () = soon(answering) => {}
+        () = asking => {}
+        ended = connection => panic!("the link ended: {ended:?}"),
     }
 }
