@@ -184,6 +184,14 @@ impl Keeper {
         soon(call.send_request(request)).await.expect("an answer")
     }
 
+    /// An HTTP request of the agent's, where what allows it may change on its way, which cuts it.
+    pub(crate) async fn attempt(&self, target: &str, token: &str) -> Option<Answer> {
+        let mut call = self.call.clone();
+        let request = agent_request("GET", target, token);
+        let answer = soon(call.send_request(request)).await.ok()?;
+        Some(Answer::of(answer).await)
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         Answer::of(self.stream(request).await).await
     }
