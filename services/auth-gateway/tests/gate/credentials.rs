@@ -171,9 +171,8 @@ async fn a_secret_that_changes_is_used_from_then_on() {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("chmod");
     let expected = format!("Basic {}", STANDARD.encode("us:another-secret"));
     until(async || {
-        // One that is on its way while the route changes is cut.
-        let answer = sandbox.keeper.attempt("/r/paid/x", &token).await;
-        assert!(answer.is_none_or(|answer| answer.http == 200));
+        // One that is on its way while the route changes is refused or cut.
+        drop(sandbox.keeper.attempt("/r/paid/x", &token).await);
         let heard = upstream.heard.lock();
         heard
             .last()
