@@ -316,6 +316,24 @@ mod tests {
     }
 
     #[test]
+    fn headers_that_repeat_the_secret_are_left_out_and_others_stay() {
+        let secrets = secrets("longer-one");
+        let mut trailers = HeaderMap::new();
+        for (name, value) in [
+            ("grpc-status", "16"),
+            ("grpc-message", "you sent Bearer longer-one"),
+            ("x-sent", &STANDARD.encode("Bearer longer-one")),
+        ] {
+            trailers.insert(name, value.parse().expect("a header"));
+        }
+        assert!(secrets.are_in(&trailers));
+        let left = secrets.taken_from(trailers);
+        assert_eq!(left.len(), 1);
+        assert_eq!(left["grpc-status"], "16");
+        assert_eq!(secrets.taken_from(left.clone()), left);
+    }
+
+    #[test]
     fn short_secrets_are_not_looked_for() {
         assert!(passed(&secrets("short"), &[b"short"]).1);
         assert!(!passed(&secrets("longer-one"), &[b"a longer-one b"]).1);

@@ -11,10 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, sp
 use tokio::net::{TcpListener, UnixStream};
 
 use crate::support::keeper::agent_request;
-use crate::support::{Sandbox, World, soon};
+use crate::support::{NO_ROUTES, PREFACE, Sandbox, World, soon};
 
-const NO_ROUTES: &str = "version: 1\nroutes: []\n";
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// Kinds of frames.
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;

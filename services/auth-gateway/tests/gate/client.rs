@@ -8,9 +8,8 @@ use parking_lot::Mutex;
 use sandgate_rpc::{CALLER_METADATA, Caller, Principal};
 
 use crate::support::api_keys::{ANN, KEY, KEY_ID, OPERATOR, OTHER, POWERLESS};
-use crate::support::{World, client_request, sandbox_request};
+use crate::support::{NO_ROUTES, World, client_request, sandbox_request};
 
-const NO_ROUTES: &str = "version: 1\nroutes: []\n";
 const JWKS: &str = "/sandgate.token.v1.TokenService/GetJwks";
 
 fn with_key(path: &str, key: &str) -> http::Request<tonic::body::Body> {

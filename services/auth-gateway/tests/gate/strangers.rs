@@ -15,15 +15,12 @@ use tonic::body::Body;
 use crate::support::api_keys::KEY;
 use crate::support::certificates::Root;
 use crate::support::keeper::{Answer, grpc_request};
-use crate::support::{World, client_request, soon};
+use crate::support::{NO_ROUTES, PREFACE, World, client_request, soon};
 
-const NO_ROUTES: &str = "version: 1\nroutes: []\n";
 const JWKS: &str = "/sandgate.token.v1.TokenService/GetJwks";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 /// Far below what a test may take, so that a connection that is left to anything else is seen.
 const STRANGER_LIMIT: Duration = Duration::from_millis(500);
-/// An HTTP/2 client's first bytes, and the frame of its settings, which are the usual.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 async fn gate(client: Vec<Bound>) -> World {
     let quick = |config: &mut sandgate_auth_gateway::Config| {

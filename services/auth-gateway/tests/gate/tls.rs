@@ -19,9 +19,8 @@ use tokio_rustls::TlsConnector;
 use crate::support::certificates::Root;
 use crate::support::keeper::{Answer, agent_request};
 use crate::support::upstream::{self, Upstream};
-use crate::support::{Sandbox, World, client_request, soon, until};
+use crate::support::{NO_ROUTES, Sandbox, World, client_request, soon, until};
 
-const NO_ROUTES: &str = "version: 1\nroutes: []\n";
 /// The name of the gate, as clients know it.
 const GATE: &str = "gate.test";
 /// The name of an upstream, in its certificate.

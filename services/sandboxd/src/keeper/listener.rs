@@ -2,7 +2,8 @@
 //!
 //! Whoever is inside may use it, in HTTP/1.1 and HTTP/2, gRPC included; a sandbox's processes are one
 //! principal. A request gets the agent token in place of whatever authorization it had, and goes to the
-//! gate; bodies and trailers stream both ways. A WebSocket is taken once the gate says so. Before Attach and after Drain everything is refused.
+//! gate; bodies and trailers stream both ways. A WebSocket is taken once the gate says so. Before Attach and
+//! after Drain everything is refused.
 
 mod authority;
 mod refusal;

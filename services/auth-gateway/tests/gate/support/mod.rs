@@ -35,6 +35,11 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 /// What a cut may take on a machine that is busy with other tests. The bar itself, 100 ms, is a bench's.
 pub(crate) const CUT_LIMIT: Duration = Duration::from_secs(1);
 
+/// A policy that allows nothing.
+pub(crate) const NO_ROUTES: &str = "version: 1\nroutes: []\n";
+/// An HTTP/2 client's first bytes, and the frame of its settings, which are the usual.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 /// Between two questions, for what can only be asked.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
