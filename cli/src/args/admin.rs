@@ -158,6 +158,8 @@ pub(crate) enum KeyVerb {
     /// Take a key that is no longer trusted out of the list, with every token that it signed
     Retire {
         /// Its id
+        // It is of base64url, so one in 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
 }
